@@ -111,7 +111,7 @@ impl Call {
             let spoken = Spoken { interrupted: false, ..spoken };
             self.spoken(spoken, out);
         }
-        if let Some((began, item)) = self.speaking.take() {
+        if let Some((began, item)) = self.floor.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
         self.reconnected(out);

@@ -27,7 +27,10 @@ pub enum Event {
         /// Which of the plan's endpoints serves the call.
         endpoint: usize,
     },
-    ResponseStarted(ResponseId),
+    ResponseStarted {
+        response: ResponseId,
+        origin: Origin,
+    },
     /// The response that [`SayOutOfBand`](crate::call::Action::SayOutOfBand) requested has started.
     OutOfBandStarted(ResponseId),
     /// The model works on a response that has produced nothing to hear yet.
@@ -144,7 +147,7 @@ impl Event {
     /// Whether it is about the model's session in use.
     pub(super) fn comes_from_the_model(&self) -> bool {
         match self {
-            Self::ResponseStarted(_)
+            Self::ResponseStarted { .. }
             | Self::OutOfBandStarted(_)
             | Self::ModelWorking
             | Self::ModelAudio { .. }
@@ -184,6 +187,17 @@ impl Event {
             | Self::Draining => false,
         }
     }
+}
+
+/// Who asked for a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Our n-th request for one in this session.
+    Request(u64),
+    /// Nobody: the model answers by itself.
+    Model,
+    /// The provider does not say.
+    Unknown,
 }
 
 /// How a response ended.

@@ -16,7 +16,7 @@ impl Call {
         if self.turn_control == TurnControl::Server
             && self.plan.turn_taking.interruptions
             && self.model_ready
-            && self.speaking.is_none()
+            && self.floor.speaking.is_none()
             && !self.speech.has(|what| *what == What::Greeting)
         {
             self.turn_control = TurnControl::Model;

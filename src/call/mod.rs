@@ -65,18 +65,16 @@ pub use action::{
 };
 pub use conversation::heard_words;
 pub use end_reason::EndReason;
-pub use event::{About, By, Event, Fault, Loss, Lost, Outcome, Return, TransferFailure, Who, Why};
+pub use event::{About, By, Event, Fault, Loss, Lost, Origin, Outcome, Return, TransferFailure, Who, Why};
 pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
 use crate::assistant::plan::{First, Plan};
-use crate::id::ItemId;
 use crate::provider::Failure;
 use backlog::Backlog;
 use consent::Consent;
 use conversation::Conversation;
-use ear::Ear;
 use end::Ending;
 use keypad::Keypad;
 use lost::LostStream;
@@ -88,6 +86,7 @@ use standby::Standby;
 use switchboard_audio::Chunk;
 use tools::ToolCalls;
 use transfer::{Leaving, Parked};
+use turns::Floor;
 use watch::Watch;
 
 /// How much audio may go to the phone without a mark after it: 200 ms.
@@ -127,29 +126,9 @@ pub struct Call {
     conversation: Conversation,
     playback: Playback,
     out_of_band: OutOfBand,
-    /// A turn that we ended, and that goes on to the model's ear. Its end may still be reported.
-    endless_turn: Option<ItemId>,
-    /// Since when the caller speaks, and the item that will hold it.
-    speaking: Option<(Instant, ItemId)>,
-    ear: Ear,
-    /// What our ear last found.
-    ear_speaks: bool,
-    /// When our ear last heard somebody begin to speak.
-    ear_began: Option<Instant>,
-    /// Since when our ear hears nobody, while the model believes that a turn goes on, or did not notice it at all.
-    unnoticed: Option<Instant>,
-    /// Turns in a row that the model heard and our ear did not.
-    phantoms: u32,
-    /// Since when it is quiet, if our ear found that only afterwards.
-    quiet_from: Option<Instant>,
-    /// Our ear heard somebody since the caller last did something that the model noticed.
-    ear_heard: bool,
-    /// When our ear is compared next with what the model hears.
-    listen: Option<Instant>,
+    floor: Floor,
     /// A frame of the caller's changed when something is due.
     rearm: bool,
-    /// When the model last noticed that the caller spoke.
-    heard_caller: Option<Instant>,
     backlog: Backlog,
     keypad: Keypad,
     silence: SilenceTimer,
@@ -218,18 +197,8 @@ impl Call {
             conversation: Conversation::default(),
             playback: Playback::default(),
             out_of_band: OutOfBand::default(),
-            endless_turn: None,
-            speaking: None,
-            ear: Ear::default(),
-            ear_speaks: false,
-            ear_began: None,
-            unnoticed: None,
-            phantoms: 0,
-            quiet_from: None,
-            ear_heard: false,
-            listen: None,
+            floor: Floor::default(),
             rearm: false,
-            heard_caller: None,
             backlog: Backlog::default(),
             keypad: Keypad::default(),
             ending: None,
@@ -271,7 +240,7 @@ impl Call {
             Event::Digit(digit) => self.digit(digit, now, out),
             Event::CallerHungUp => self.end(EndReason::CallerHungUp, now, out),
             Event::ModelReady { endpoint } => self.model_is_ready(endpoint, now, out),
-            Event::ResponseStarted(response) => self.response_started(response, now, out),
+            Event::ResponseStarted { response, origin } => self.response_started(response, origin, now, out),
             Event::OutOfBandStarted(response) => self.out_of_band_started(response, out),
             Event::ModelAudio { response, item, chunk } => {
                 self.model_audio(response, item, chunk, now, out);
@@ -284,7 +253,7 @@ impl Call {
                 self.last_from_model = Some(now);
                 self.conversation.assistant_words(&item, text.expose());
             }
-            Event::TranscriptGrew { who: Who::Caller, .. } => self.heard_caller = Some(now),
+            Event::TranscriptGrew { who: Who::Caller, .. } => self.floor.heard_caller = Some(now),
             Event::ToolRequested { id, name, arguments, response } => {
                 self.tool_requested(id, &name, &arguments, &response, now, out);
             }
@@ -365,7 +334,8 @@ impl Call {
         match self.silence.step(now) {
             Some(Step::Check) if self.is_limited(now) => {}
             Some(Step::Check) => {
-                let heard = self.ear_heard || self.speaking.is_some() || self.ear.sounds(now);
+                let heard =
+                    self.floor.ear_heard || self.floor.speaking.is_some() || self.floor.ear.sounds(now);
                 self.speech.want(What::Say(Request::CheckCaller { heard }));
             }
             Some(Step::GiveUp) => self.say_goodbye(EndReason::LimitSilence, now, out),
@@ -402,7 +372,7 @@ impl Call {
             (self.watch.deadline(), Timer::Model),
             (self.ask_again_due(), Timer::Model),
             (self.standby.deadline(), Timer::Standby),
-            (self.listen, Timer::Ear),
+            (self.floor.listen, Timer::Ear),
             (self.playback.presumed_over(), Timer::Playback),
             (self.playback.unmarked_over(), Timer::Playback),
             (self.tools.deadline(), Timer::Tool),
@@ -448,9 +418,9 @@ impl Call {
             return; // The last frames of a socket that closes.
         }
         self.last_from_caller = Some(now);
-        self.ear.hear(&chunk, now);
-        let speaks = self.ear.speaks(now);
-        self.conversation.caller_audio(&chunk, speaks || self.speaking.is_some());
+        self.floor.ear.hear(&chunk, now);
+        let speaks = self.floor.ear.speaks(now);
+        self.conversation.caller_audio(&chunk, speaks || self.floor.speaking.is_some());
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
         } else {
@@ -458,7 +428,7 @@ impl Call {
                 count(Anomaly::CallerAudioDropped, out);
             }
         }
-        if speaks != self.ear_speaks {
+        if speaks != self.floor.ear_speaks {
             self.ear_changed(speaks, now, out);
             self.settle(now, out);
         }
@@ -478,7 +448,7 @@ impl Call {
     /// The caller spoke or pressed a key.
     fn caller_acts(&mut self, now: Instant) {
         self.caller_acted = true;
-        self.ear_heard = false;
+        self.floor.ear_heard = false;
         self.silence.restart();
         self.consent.caller_acts(self.playback.heard(now), self.playback.is_quiet());
     }
@@ -529,7 +499,7 @@ impl Call {
             && self.speech.is_idle()
             && self.playback.is_quiet();
         self.silence.observe(idle, now);
-        self.renew_in_pause(idle && self.speaking.is_none(), now, out);
+        self.renew_in_pause(idle && self.floor.speaking.is_none(), now, out);
         self.watch_silence(now, out);
         self.break_silence(now, out);
     }

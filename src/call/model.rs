@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
 use super::end_reason::EndReason;
-use super::event::{About, By, Fault, Outcome, Who, Why};
+use super::event::{About, By, Fault, Origin, Outcome, Who, Why};
 use super::playback::Source;
 use super::speech::{Running, What};
 use super::transfer::Leaving;
@@ -50,7 +50,7 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         match who {
-            Who::Caller => self.heard_caller = Some(now),
+            Who::Caller => self.floor.heard_caller = Some(now),
             Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
                 count(Anomaly::ModelWroteCall, out);
             }
@@ -60,9 +60,15 @@ impl Call {
         out.push(Action::Note(Note::Said { who, item, text }));
     }
 
-    pub(super) fn response_started(&mut self, response: ResponseId, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn response_started(
+        &mut self,
+        response: ResponseId,
+        origin: Origin,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         self.last_from_model = Some(now);
-        let begun = self.speech.begun(response);
+        let begun = self.speech.begun(response, origin);
         let (waits, is_goodbye) = (begun.can_wait(), begun.what.is_goodbye());
         let (is_greeting, is_again) = (begun.what == What::Greeting, begun.is_again);
         if is_again {
@@ -100,7 +106,7 @@ impl Call {
             return self.out_of_band_audio(response, item, chunk, now, out);
         }
         if self.speech.is_unannounced(&response) {
-            self.response_started(response.clone(), now, out);
+            self.response_started(response.clone(), Origin::Unknown, now, out);
         }
         self.last_from_model = Some(now);
         self.conversation.assistant_audio(&item, chunk.bytes());
@@ -143,6 +149,8 @@ impl Call {
         let is_audible = chunk.is_audible();
         if is_audible {
             self.stop_sound(source.response(), now, out);
+        } else if self.playback.ends_with_voice() {
+            self.mark(now, out); // The silence that follows must not hide when the voice was over.
         }
         self.play(source, chunk, out);
         if is_audible {
@@ -164,7 +172,7 @@ impl Call {
             return self.out_of_band_ended(response, outcome, now, out);
         }
         if self.speech.is_unannounced(response) {
-            self.response_started(response.clone(), now, out);
+            self.response_started(response.clone(), Origin::Unknown, now, out);
         }
         self.last_from_model = Some(now);
         let ended = self.speech.ended(response, now);
@@ -194,7 +202,7 @@ impl Call {
         let is_whole = match outcome {
             Outcome::Completed => ended.spoke && ended.silence < LONGEST_TAIL,
             // The caller spoke over it; or they only seemed to.
-            Outcome::Cancelled(By::Caller) => self.speaking.is_some(),
+            Outcome::Cancelled(By::Caller) => self.floor.speaking.is_some(),
             Outcome::Cancelled(By::Us) => true,
             Outcome::Cancelled(By::Unknown) | Outcome::Incomplete(_) | Outcome::Failed(_) => false,
         };

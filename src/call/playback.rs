@@ -276,6 +276,11 @@ impl Playback {
         self.voiced = self.queued;
     }
 
+    /// Whether speech is the last that is queued, and it has no mark yet.
+    pub fn ends_with_voice(&self) -> bool {
+        self.voiced == self.queued && self.marked < self.queued
+    }
+
     /// Whether the caller has heard all speech that is queued. The hold tone, and silence that the model sent, may play.
     pub fn is_voice_over(&self) -> bool {
         self.settled >= self.voiced

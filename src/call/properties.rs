@@ -17,7 +17,7 @@ use crate::assistant::plan::{
     AskFirst, Greeting as GreetingPlan, Hosted, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
     Target, Work,
 };
-use crate::id::{ApprovalId, Mark, Piece, ResponseId, ToolCallId};
+use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
 use crate::provider::{Cause, Failure};
 use crate::secret::Private;
@@ -64,7 +64,8 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (0..40u32).prop_map(|n| Event::MarkPlayed(Mark(n))),
         1 => proptest::sample::select("0123456789*#".chars().collect::<Vec<_>>()).prop_map(Event::Digit),
         2 => Just(Event::ModelReady { endpoint: 0 }),
-        6 => response().prop_map(Event::ResponseStarted),
+        6 => (response(), scenes::origin())
+            .prop_map(|(response, origin)| Event::ResponseStarted { response, origin }),
         9 => (response(), item(), chunk())
             .prop_map(|(response, item, chunk)| Event::ModelAudio { response, item, chunk }),
         6 => (response(), outcome).prop_map(|(response, outcome)| Event::ResponseEnded { response, outcome }),
@@ -377,7 +378,7 @@ impl World {
             Event::ModelAudio { response, .. } | Event::ResponseEnded { response, .. } => {
                 !self.unclear.contains(response)
             }
-            Event::ResponseStarted(_)
+            Event::ResponseStarted { .. }
             | Event::SpeechStarted(_)
             | Event::SpeechStopped
             | Event::ToolRequested { .. }
@@ -391,7 +392,7 @@ impl World {
             self.last_from_model = Some(now);
         }
         match event {
-            Event::ResponseStarted(response) => {
+            Event::ResponseStarted { response, .. } => {
                 // If this event is late, the response began with the first event about it.
                 let is_late = self.in_band.contains(response)
                     || self.requested.iter().any(|(from, _)| from == response);
@@ -565,7 +566,7 @@ fn memory_is_bounded() {
         let chunk = Chunk::from_ulaw(&[0x20; 1_700]);
         for event in [
             Event::Digit('1'),
-            Event::ResponseStarted(id.clone()),
+            Event::ResponseStarted { response: id.clone(), origin: Origin::Unknown },
             Event::OutOfBandStarted(format!("s{n}").as_str().into()),
             Event::ModelAudio { response: id.clone(), item, chunk: chunk.clone() },
             Event::CallerAudio(chunk),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::action::Request;
 use super::end_reason::EndReason;
+use super::event::Origin;
 use crate::id::{ItemId, ResponseId};
 
 /// Ended responses and cut items whose late audio is recognised; far more than are ever on their way.
@@ -72,6 +73,9 @@ pub(super) struct Speech {
     pause: Option<Instant>,
     /// Asked for, or expected from the model by itself.
     due: Option<Due>,
+    /// How many requests this session got, and up to which of them all are answered: one that begins again is a repetition.
+    asked: u64,
+    answered: u64,
     /// Begun, and still being made.
     running: Option<Running>,
     /// What began last was asked for twice, so that it may begin twice.
@@ -192,6 +196,7 @@ impl Speech {
         let next = self.wanted.first().filter(|wanted| !caller_speaks || wanted.what.is_urgent())?;
         let what = next.what.clone();
         self.wanted.remove(0);
+        self.asked += 1;
         self.due =
             Some(Due { what: what.clone(), since: now, by_itself: false, nudged: false, twice: false });
         Some(what)
@@ -207,6 +212,7 @@ impl Speech {
     pub fn nudge(&mut self) -> Option<What> {
         let due = self.due.as_mut().filter(|due| !due.nudged)?;
         (due.nudged, due.twice) = (true, true);
+        self.asked += 1;
         Some(due.what.clone())
     }
 
@@ -266,20 +272,28 @@ impl Speech {
 
     // ── begun ──
 
-    /// A response has begun.
-    pub fn begun(&mut self, response: ResponseId) -> &Running {
+    /// A response has begun. What we asked for stays due if the model began to answer by itself.
+    pub fn begun(&mut self, response: ResponseId, origin: Origin) -> &Running {
         if let Some(previous) = self.running.take_if(|running| running.response != response) {
             self.remember(previous.response, previous.cut);
         }
         let cut = self.is_cut(&response);
         let was_twice = std::mem::take(&mut self.twice);
-        let (what, asked, nudged, is_again) = match self.due.take() {
+        let is_again = match origin {
+            Origin::Request(number) => number <= self.answered,
+            Origin::Model | Origin::Unknown => was_twice && self.due.is_none(),
+        };
+        let due = self.due.take_if(|due| !is_again && (due.by_itself || origin != Origin::Model));
+        let (what, asked, nudged) = match due {
             Some(due) => {
                 self.twice = due.twice;
-                (due.what, !due.by_itself || due.nudged, due.nudged, false)
+                (due.what, !due.by_itself || due.nudged, due.nudged)
             }
-            None => (What::Answer, false, false, was_twice),
+            None => (What::Answer, false, false),
         };
+        if asked {
+            self.answered = self.asked;
+        }
         // The answer came by itself after all.
         self.wanted.retain(|wanted| !wanted.may_come);
         self.running.insert(Running {
@@ -365,6 +379,7 @@ impl Speech {
         (self.past, self.cut_items) = Default::default();
         self.pause = None;
         self.twice = false;
+        (self.asked, self.answered) = (0, 0);
         if let Some(due) = self.due.take() {
             self.want_again(due.what, false);
         }
@@ -385,6 +400,7 @@ impl Speech {
     /// Another session was asked for this, and has begun it.
     pub fn takes_over(&mut self, what: What, now: Instant) {
         self.forget_wanted(|wanted| *wanted == what);
+        self.asked = 1;
         self.due = Some(Due { what, since: now, by_itself: false, nudged: true, twice: false });
     }
 

@@ -254,7 +254,7 @@ impl Call {
         match open.cause {
             Cause::Renewal => open.stage = Stage::Ready,
             Cause::Deaf => {
-                self.unnoticed = Some(now).filter(|_| !self.ear_speaks);
+                self.floor.unnoticed = Some(now).filter(|_| !self.floor.ear_speaks);
                 self.use_standby(now, out);
             }
             Cause::Lost | Cause::Stalled | Cause::Failed | Cause::Stream => match self.speech.owed() {
@@ -424,9 +424,9 @@ impl Call {
     /// Asks for an answer to what the caller said to no session, once our ear found that they have said it.
     pub(super) fn answer_unheard(&mut self) {
         if self.model_ready
-            && self.heard_caller.is_none()
+            && self.floor.heard_caller.is_none()
             && self.standby.replayed
-            && self.unnoticed.take().is_some()
+            && self.floor.unnoticed.take().is_some()
         {
             self.speech.want(What::Answer);
         }
@@ -434,10 +434,10 @@ impl Call {
 
     /// The session's responses, items and turns are no more. What was owed is wanted again.
     fn session_gone(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.heard_caller = None;
-        self.endless_turn = None;
-        if let Some((began, item)) = self.speaking.take() {
-            self.unnoticed = Some(now).filter(|_| !self.ear_speaks);
+        self.floor.heard_caller = None;
+        self.floor.endless_turn = None;
+        if let Some((began, item)) = self.floor.speaking.take() {
+            self.floor.unnoticed = Some(now).filter(|_| !self.floor.ear_speaks);
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
         let begun = self.speech.running().filter(|running| running.what.is_goodbye() && running.spoke);
@@ -492,7 +492,7 @@ impl Call {
 
     /// Replaces a session that does not notice that the caller speaks.
     pub(super) fn replace_if_deaf(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let noticed = self.heard_caller.is_some_and(|at| now < at + LISTENED);
+        let noticed = self.floor.heard_caller.is_some_and(|at| now < at + LISTENED);
         let recently = self.standby.deaf.is_some_and(|at| now < at + DEAF_PAUSE);
         if self.model_ready
             && !noticed
@@ -500,7 +500,7 @@ impl Call {
             && self.standby.open.is_none()
             && self.playback.is_voice_over()
             && self.watch.no_voice_since(back(now, LISTENED))
-            && self.ear.speech_within(LISTENED, now) >= UNNOTICED
+            && self.floor.ear.speech_within(LISTENED, now) >= UNNOTICED
         {
             self.standby.deaf = Some(now);
             self.open_standby(self.endpoint, Cause::Deaf, now, out);

@@ -10,7 +10,7 @@ use crate::assistant::plan::{
     Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy, Rule, Tool,
     TurnTaking, Version, Work,
 };
-use crate::id::{Mark, Piece, ResponseId};
+use crate::id::{ItemId, Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};
 use crate::provider::{Cause, Failure, Provider};
 use When::*;
@@ -20,6 +20,7 @@ mod barge_in;
 mod consent;
 mod goodbye;
 mod greeting;
+pub(super) mod inputs;
 mod lost;
 mod notes;
 mod out_of_band;
@@ -106,8 +107,13 @@ fn response(id: &str) -> ResponseId {
     ResponseId::from(id)
 }
 
+/// A response begins, and the provider says who asked for it.
+fn begun(id: &str, origin: Origin) -> When {
+    On(Event::ResponseStarted { response: response(id), origin })
+}
+
 fn started(id: &str) -> When {
-    On(Event::ResponseStarted(response(id)))
+    begun(id, Origin::Unknown)
 }
 
 fn ended(id: &str, outcome: Outcome) -> When {
@@ -251,6 +257,8 @@ struct Run {
     text: String,
     /// All but the anomalies.
     notes: Vec<Note>,
+    /// Hears what is played, and echoes it.
+    phone: Option<inputs::Phone>,
 }
 
 impl Run {
@@ -263,6 +271,7 @@ impl Run {
             out: Vec::new(),
             text: String::new(),
             notes: Vec::new(),
+            phone: None,
         }
     }
 
@@ -270,9 +279,13 @@ impl Run {
         match line {
             At(at) => {
                 let until = self.start + at;
-                while let Some((due, _)) = self.call.deadline().filter(|(due, _)| *due <= until) {
+                while let Some(due) = self.next().filter(|due| *due <= until) {
                     self.now = self.now.max(due);
-                    self.call.handle_timeout(self.now, &mut self.out);
+                    let at = self.at();
+                    match self.phone.as_mut().and_then(|phone| phone.take_echo(at)) {
+                        Some(mark) => self.call.handle(Event::MarkPlayed(mark), self.now, &mut self.out),
+                        None => self.call.handle_timeout(self.now, &mut self.out),
+                    }
                     self.perform();
                 }
                 self.now = until;
@@ -289,9 +302,23 @@ impl Run {
         self.perform();
     }
 
+    /// When the phone echoes or something is due.
+    fn next(&self) -> Option<Instant> {
+        let echo = self.phone.as_ref().and_then(|phone| phone.next_echo());
+        let echo = echo.map(|at| self.start + ms(at));
+        self.call.deadline().map(|(due, _)| due).into_iter().chain(echo).min()
+    }
+
+    /// How many milliseconds of the script have passed.
+    fn at(&self) -> u64 {
+        (self.now - self.start).as_millis() as u64
+    }
+
     fn perform(&mut self) {
         while !self.out.is_empty() {
             for action in std::mem::take(&mut self.out) {
+                let at = self.at();
+                self.phone.iter_mut().for_each(|phone| phone.take(&action, at));
                 let line = match &action {
                     Action::PlayToCaller { piece, chunk } => {
                         match &mut self.stuck {
@@ -312,7 +339,7 @@ impl Run {
                     }
                     other => format!("{other:?}"),
                 };
-                writeln!(self.text, "{:>7}ms {line}", (self.now - self.start).as_millis()).unwrap();
+                writeln!(self.text, "{at:>7}ms {line}").unwrap();
             }
         }
     }
@@ -523,7 +550,7 @@ fn the_tally_counts_turns_times_and_tokens() {
         let id = format!("r{turn}");
         at(turn, Event::SpeechStarted("u".into()));
         at(turn + 500, Event::SpeechStopped);
-        at(turn + 500, Event::ResponseStarted(response(&id)));
+        at(turn + 500, Event::ResponseStarted { response: response(&id), origin: Origin::Unknown });
         let chunk = Chunk::from_ulaw(&[0x20; 8_000]);
         at(
             turn + 500 + latency,

@@ -12,7 +12,7 @@ use super::action::{Action, Anomaly, Note, Request, Stop};
 use super::consent::ASK_FIRST;
 use super::end::Ending;
 use super::end_reason::EndReason;
-use super::event::Outcome;
+use super::event::{Origin, Outcome};
 use super::hosted::HostedTools;
 use super::speech::{What, remember};
 use super::transfer::Leaving;
@@ -202,7 +202,7 @@ impl Call {
         remember(&mut self.tools.seen, request, MAX_SEEN);
         self.conversation.tool_called(&id, name, arguments);
         if self.speech.is_unannounced(response) && !self.out_of_band.knows(response) {
-            self.response_started(response.clone(), now, out);
+            self.response_started(response.clone(), Origin::Unknown, now, out);
         }
         let plan = self.plan.clone();
         let Some((index, tool)) = plan.tools.iter().enumerate().find(|(_, tool)| tool.name == name) else {
@@ -282,7 +282,7 @@ impl Call {
                 Some("The call is already ending.")
             } else if self.leaving.is_some() || self.parked.is_some() {
                 Some("The caller is being transferred already.")
-            } else if self.speaking.is_some() || discarded {
+            } else if self.floor.speaking.is_some() || discarded {
                 Some("The caller is speaking: listen first.")
             } else if tool.work == Work::EndCall && self.has_just_begun(now) {
                 Some("The call has only just begun: hear what the caller wants before you end it.")
@@ -434,7 +434,7 @@ impl Call {
         if self.leaving.is_some() || self.parked.is_some() {
             return;
         }
-        let silence = self.speaking.is_none() && self.playback.is_voice_over();
+        let silence = self.floor.speaking.is_none() && self.playback.is_voice_over();
         let filler_due =
             self.tools.filler == Filler::Ready && silence && self.may_ask() && !self.is_limited(now);
         if let Some(active) = self.speech.active() {

@@ -163,7 +163,7 @@ impl Call {
     pub(super) fn park_if_heard(&mut self, now: Instant, out: &mut Vec<Action>) {
         let may = self.started.is_some() && self.model_ready && self.lost.is_none() && self.ending.is_none();
         let announced = self.speech.is_made(|what| *what == What::Announcement);
-        if !(may && announced && self.playback.is_quiet() && self.speaking.is_none()) {
+        if !(may && announced && self.playback.is_quiet() && self.floor.speaking.is_none()) {
             return;
         }
         let Some(leaving) = self.leaving.take() else { return };

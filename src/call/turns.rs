@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Line, Note, Spoken, Truncation, TurnControl};
+use super::ear::Ear;
 use super::end::Ending;
 use super::playback::Interruption;
 use super::speech::What;
@@ -11,10 +12,45 @@ use crate::id::{ItemId, ResponseId};
 
 /// How much earlier than our ear the model may notice the same speech.
 const NOTICED_BEFORE: Duration = Duration::from_secs(1);
-/// How many turns in a row that our ear does not hear are answered.
+/// How many turns in a row that our ear does not hear are ended by us.
 const MAX_PHANTOMS: u32 = 2;
 /// What is shorter is no turn that must be answered although the model did not notice it.
 const SHORTEST_TURN: Duration = Duration::from_millis(600);
+
+/// Who holds the floor: what the model hears of the caller, and what our ear does.
+#[derive(Debug, Default)]
+pub(super) struct Floor {
+    /// A turn that goes on to the model's ear only. Its end may still be reported.
+    pub endless_turn: Option<EndlessTurn>,
+    /// Since when the caller speaks, and the item that will hold it.
+    pub speaking: Option<(Instant, ItemId)>,
+    pub ear: Ear,
+    /// What our ear last found.
+    pub ear_speaks: bool,
+    /// When our ear last heard somebody begin to speak.
+    ear_began: Option<Instant>,
+    /// Since when our ear hears nobody, while the model believes that a turn goes on, or did not notice it at all.
+    pub unnoticed: Option<Instant>,
+    /// Turns in a row that the model heard and our ear did not.
+    phantoms: u32,
+    /// Since when it is quiet, if our ear found that only afterwards.
+    pub quiet_from: Option<Instant>,
+    /// Our ear heard somebody since the caller last did something that the model noticed.
+    pub ear_heard: bool,
+    /// When our ear is compared next with what the model hears.
+    pub listen: Option<Instant>,
+    /// When the model last noticed that the caller spoke.
+    pub heard_caller: Option<Instant>,
+}
+
+/// A turn that goes on to the model's ear only.
+#[derive(Debug)]
+pub(super) enum EndlessTurn {
+    /// We ended it, and it is answered.
+    Ended(ItemId),
+    /// Noise, or a voice that is too soft for our ear: the model alone knows when it ends.
+    Unheard(Instant, ItemId),
+}
 
 impl Call {
     /// The model noticed that the caller began to speak.
@@ -23,16 +59,17 @@ impl Call {
         if self.parked.is_some() {
             return; // Speech from before the phone was sent away.
         }
-        self.heard_caller = Some(now);
+        self.floor.heard_caller = Some(now);
         // Until our ear hears it, too, what is owed stays owed.
-        let is_quiet = !self.ear_speaks && self.ear.quiet_since(now).is_some() && self.frames_flow(now);
-        self.unnoticed = is_quiet.then_some(now);
-        self.endless_turn = None;
+        let is_quiet =
+            !self.floor.ear_speaks && self.floor.ear.quiet_since(now).is_some() && self.frames_flow(now);
+        self.floor.unnoticed = is_quiet.then_some(now);
+        self.floor.endless_turn = None;
         let model_cancels = self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself;
-        if is_quiet && self.phantoms >= MAX_PHANTOMS {
-            // Noise that only the model takes for speech: nobody waits for an answer.
-            self.unnoticed = None;
-            self.endless_turn = Some(item);
+        if is_quiet && self.floor.phantoms >= MAX_PHANTOMS {
+            // Noise that only the model takes for speech. Nobody waits for an answer, unless it ends.
+            self.floor.unnoticed = None;
+            self.floor.endless_turn = Some(EndlessTurn::Unheard(now, item));
             if self.turn_control == TurnControl::Model && self.ending.is_none() {
                 self.interrupt(model_cancels, now, out);
             }
@@ -45,8 +82,8 @@ impl Call {
         self.caller_acts(now);
         self.tally.speech_started();
         self.conversation.caller_began(&item);
-        self.speaking = Some((now, item));
-        self.listen = Some(now + LISTEN_EVERY / 2);
+        self.floor.speaking = Some((now, item));
+        self.floor.listen = Some(now + LISTEN_EVERY / 2);
         self.speech.caller_speaks_again();
         if let Some(id) = self.withdraw_ending(Ending::yields_to_caller) {
             let output = "The caller spoke again, so the call goes on.".to_owned().into();
@@ -65,9 +102,15 @@ impl Call {
         if self.parked.is_some() {
             return;
         }
-        self.heard_caller = Some(now);
-        if self.endless_turn.take().is_some() && self.speaking.is_none() {
-            return; // It is answered already.
+        self.floor.heard_caller = Some(now);
+        match self.floor.endless_turn.take().filter(|_| self.floor.speaking.is_none()) {
+            Some(EndlessTurn::Ended(_)) => return, // It is answered already.
+            Some(EndlessTurn::Unheard(began, item)) => {
+                self.caller_acts(now);
+                self.conversation.caller_began(&item);
+                self.floor.speaking = Some((began, item));
+            }
+            None => {}
         }
         self.stop_turn(now, out);
         if self.ending.is_some() {
@@ -90,11 +133,11 @@ impl Call {
     fn stop_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.silence.restart();
         // A turn that our ear did not hear is no reason to wait any longer.
-        if self.unnoticed.take().is_none() {
+        if self.floor.unnoticed.take().is_none() {
             self.watch.restart_model();
         }
         self.conversation.caller_stopped();
-        if let Some((began, item)) = self.speaking.take() {
+        if let Some((began, item)) = self.floor.speaking.take() {
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));
         }
         self.tally.speech_stopped(now);
@@ -130,6 +173,7 @@ impl Call {
     ) -> Interruption {
         let found = self.playback.interrupt(active, now);
         if found.clear {
+            self.watch.cleared(now);
             out.push(Action::ClearCaller);
             // The buffer is empty, so the echo of this mark measures the round trip.
             out.push(Action::MarkForCaller(self.playback.mark(now)));
@@ -179,59 +223,60 @@ impl Call {
 
     /// Whether the caller has the floor by the model's ear. Music, or a monologue, has it for a minute only.
     pub(super) fn is_callers_turn(&self, now: Instant) -> bool {
-        self.speaking.as_ref().is_some_and(|(began, _)| now < *began + LONGEST_SPEECH)
+        self.floor.speaking.as_ref().is_some_and(|(began, _)| now < *began + LONGEST_SPEECH)
     }
 
     /// Whether the caller speaks by the model's ear or ours.
     pub(super) fn caller_speaks(&self, now: Instant) -> bool {
-        match self.speaking {
-            Some(_) => self.is_callers_turn(now) && self.unnoticed.is_none(),
-            None => self.ear_speaks,
+        match self.floor.speaking {
+            Some(_) => self.is_callers_turn(now) && self.floor.unnoticed.is_none(),
+            None => self.floor.ear_speaks,
         }
     }
 
     pub(super) fn ear_changed(&mut self, speaks: bool, now: Instant, out: &mut Vec<Action>) {
-        self.ear_speaks = speaks;
-        self.ear_heard |= speaks;
+        self.floor.ear_speaks = speaks;
+        self.floor.ear_heard |= speaks;
         if !speaks {
-            self.quiet_from = self.ear.quiet_since(now);
-            if self.quiet_from.is_some() && (self.speaking.is_some() || self.is_unnoticed(now)) {
+            self.floor.quiet_from = self.floor.ear.quiet_since(now);
+            if self.floor.quiet_from.is_some() && (self.floor.speaking.is_some() || self.is_unnoticed(now)) {
                 // An answer is due, whether the model notices the end of the turn or not.
-                self.unnoticed = Some(now);
+                self.floor.unnoticed = Some(now);
                 self.answer_unheard();
             }
         } else {
-            (self.ear_began, self.unnoticed) = (Some(now), None);
-            self.phantoms = 0;
+            (self.floor.ear_began, self.floor.unnoticed) = (Some(now), None);
+            self.floor.phantoms = 0;
         }
         if speaks
-            && self.speaking.is_none()
-            && let Some(item) = self.endless_turn.take()
+            && self.floor.speaking.is_none()
+            && let Some(EndlessTurn::Ended(item) | EndlessTurn::Unheard(_, item)) =
+                self.floor.endless_turn.take()
         {
             // The model does not notice it: to its ear, the last turn goes on.
             self.begin_turn(item, false, now, out);
         }
-        self.listen = Some(now + LISTEN_EVERY);
+        self.floor.listen = Some(now + LISTEN_EVERY);
         self.rearm = true;
     }
 
     /// Whether our ear heard a turn of which the session noticed nothing.
     fn is_unnoticed(&self, now: Instant) -> bool {
-        let began = self.ear_began.unwrap_or(now);
-        let noticed = self.heard_caller.is_some_and(|at| at + NOTICED_BEFORE >= began);
+        let began = self.floor.ear_began.unwrap_or(now);
+        let noticed = self.floor.heard_caller.is_some_and(|at| at + NOTICED_BEFORE >= began);
         !noticed
             && self.playback.is_voice_over()
             && self.watch.no_voice_since(began)
-            && self.ear.speech_within(now.saturating_duration_since(began) + LISTEN_EVERY, now)
+            && self.floor.ear.speech_within(now.saturating_duration_since(began) + LISTEN_EVERY, now)
                 >= SHORTEST_TURN
     }
 
     /// Counts the turn that ends, if only the model heard it.
     fn count_phantom(&mut self) {
-        let Some((began, _)) = self.speaking.as_ref() else { return };
-        let is_phantom =
-            self.unnoticed.is_some() && self.ear_began.is_none_or(|heard| heard + NOTICED_BEFORE < *began);
-        self.phantoms = if is_phantom { self.phantoms + 1 } else { 0 };
+        let Some((began, _)) = self.floor.speaking.as_ref() else { return };
+        let is_phantom = self.floor.unnoticed.is_some()
+            && self.floor.ear_began.is_none_or(|heard| heard + NOTICED_BEFORE < *began);
+        self.floor.phantoms = if is_phantom { self.floor.phantoms + 1 } else { 0 };
     }
 
     fn frames_flow(&self, now: Instant) -> bool {
@@ -240,43 +285,43 @@ impl Call {
 
     /// Compares our ear with the model's.
     pub(super) fn listen(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if self.listen.take_if(|due| *due <= now).is_none() {
+        if self.floor.listen.take_if(|due| *due <= now).is_none() {
             return;
         }
-        if self.ear_speaks && !self.ear.speaks(now) {
+        if self.floor.ear_speaks && !self.floor.ear.speaks(now) {
             self.ear_changed(false, now, out); // Frames have stopped.
         }
-        let quiet = self.ear.quiet_since(now);
+        let quiet = self.floor.ear.quiet_since(now);
         match quiet {
             // Music is no turn, and no silence.
-            None => self.unnoticed = None,
-            Some(since) if self.speaking.is_some() => {
-                let since = self.speaking.as_ref().map_or(since, |(began, _)| since.max(*began));
-                self.unnoticed.get_or_insert(since);
+            None => self.floor.unnoticed = None,
+            Some(since) if self.floor.speaking.is_some() => {
+                let since = self.floor.speaking.as_ref().map_or(since, |(began, _)| since.max(*began));
+                self.floor.unnoticed.get_or_insert(since);
             }
             Some(_) => {}
         }
         let is_over = |since: Instant| since + TURN_TIMEOUT <= now;
-        if self.unnoticed.is_some_and(is_over) {
+        if self.floor.unnoticed.is_some_and(is_over) {
             if self.model_ready && quiet.is_some_and(is_over) {
                 self.end_turn(now, out);
             }
-        } else if self.speaking.is_none() {
+        } else if self.floor.speaking.is_none() {
             self.replace_if_deaf(now, out);
         }
-        if self.speaking.is_some() || self.ear_speaks || self.unnoticed.is_some() {
-            self.listen = Some(now + LISTEN_EVERY / 2);
+        if self.floor.speaking.is_some() || self.floor.ear_speaks || self.floor.unnoticed.is_some() {
+            self.floor.listen = Some(now + LISTEN_EVERY / 2);
         }
     }
 
     /// Ends a turn that the model believes to go on, or did not notice.
     fn end_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
-        if let Some((_, item)) = self.speaking.clone() {
+        if let Some((_, item)) = self.floor.speaking.clone() {
             self.count_phantom();
             self.stop_turn(now, out);
-            self.endless_turn = Some(item);
+            self.floor.endless_turn = Some(EndlessTurn::Ended(item));
         }
-        self.unnoticed = None;
+        self.floor.unnoticed = None;
         if self.ending.is_none() && !self.is_away() {
             out.push(Action::CommitAudio);
             self.speech.expect_nothing();

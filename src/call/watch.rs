@@ -126,6 +126,13 @@ impl Watch {
         self.sound.is_some()
     }
 
+    /// The phone's buffer was emptied. If it was noise, the sound goes on as soon as our ear would have noticed a voice.
+    pub fn cleared(&mut self, now: Instant) {
+        if let Some(sound) = &mut self.sound {
+            sound.until = sound.until.min(now + 2 * TONE_AHEAD);
+        }
+    }
+
     /// Something new is owed.
     pub fn restart(&mut self) {
         self.silent.restart();
@@ -157,7 +164,7 @@ impl Call {
             self.watch.restart_model();
         }
         let waits = debtor != Debtor::Nobody && !speaks && !self.caller_speaks(now);
-        let from = self.quiet_from.take().filter(|_| waits).unwrap_or(now);
+        let from = self.floor.quiet_from.take().filter(|_| waits).unwrap_or(now);
         self.watch.silent.observe(waits, from);
         self.watch.waiting.observe(waits && debtor == Debtor::Model, now);
         if !waits {
@@ -224,7 +231,7 @@ impl Call {
             || self.tools.is_pending()
             || self.leaving.is_some()
             || self.ending.is_some()
-            || self.unnoticed.is_some()
+            || self.floor.unnoticed.is_some()
             || !self.model_ready
         {
             Debtor::Model

@@ -158,6 +158,11 @@ impl CallerLink {
         self.pauses.ended().filter(|_| self.after_pause.is_none())
     }
 
+    /// When the caller's last frame was read.
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.pauses.last()
+    }
+
     /// Whether so much waits for the phone that nothing more may be queued.
     pub fn is_full(&self) -> bool {
         self.outbox.is_full()

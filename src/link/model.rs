@@ -30,7 +30,9 @@ use super::network::Socket;
 use super::now;
 use super::outbox::{self, Outbox};
 use crate::assistant::plan::Plan;
-use crate::call::{About, Anomaly, By, Event, Fault, Loss, Lost, Outcome, Request, TurnControl, Who, Why};
+use crate::call::{
+    About, Anomaly, By, Event, Fault, Loss, Lost, Origin, Outcome, Request, TurnControl, Who, Why,
+};
 use crate::id::{ApprovalId, ItemId, ResponseId, ToolCallId};
 use crate::provider::usage::Tokens;
 use crate::provider::{Cause, Class, Failure, word_of};
@@ -80,7 +82,11 @@ pub struct ModelLink {
     asked: u64,
     /// The same for out-of-band requests.
     out_of_band: u64,
+    /// The server echoes the metadata of requests.
+    echoes: bool,
     left_out: LeftOut,
+    /// A limit of the account is almost used up until then.
+    limited: Option<Instant>,
     /// When the session reaches its maximum age, until the call knows.
     expires: Option<Instant>,
     /// The session continues the conversation of another one.
@@ -136,7 +142,9 @@ impl ModelLink {
             requests: Requests::new(now()),
             asked: 0,
             out_of_band: 0,
+            echoes: false,
             left_out,
+            limited: None,
             expires: Some(now() + left),
             seed: None,
             gone: false,
@@ -176,7 +184,7 @@ impl ModelLink {
     /// Asks for a response that says something. Its instructions replace the session's, so they contain the whole prompt.
     pub fn say(&mut self, request: &Request) {
         let event = self.next_request();
-        let said = Some((&*self.prompt(request), &metadata(request)));
+        let said = Some((self.prompt(request), metadata(request)));
         self.request(Kind::InConversation, configure::response_create(&self.plan, &event, said));
     }
 
@@ -254,6 +262,17 @@ impl ModelLink {
     /// The instructions of one response replace the session's, so the whole prompt goes with the request.
     fn prompt(&self, request: &Request) -> String {
         format!("{}\n\n{}", self.plan.instructions, wording(request, &tongue(&self.plan)))
+    }
+
+    /// Who asked for the response whose metadata names this request.
+    fn origin(&mut self, request: Option<&str>) -> Origin {
+        let number = request.and_then(|id| id.strip_prefix(REQUEST)).and_then(|number| number.parse().ok());
+        self.echoes |= number.is_some();
+        match number {
+            Some(number) => Origin::Request(number),
+            None if self.echoes => Origin::Model,
+            None => Origin::Unknown,
+        }
     }
 
     fn fault(&self, error: ErrorBody) -> Event {
@@ -343,7 +362,7 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response: Some(response), out_of_band: true } => {
+            Incoming::ResponseCreated { response: Some(response), out_of_band: true, .. } => {
                 Event::OutOfBandStarted(ResponseId::from(&*response))
             }
             Incoming::ResponseCreated { response: None, .. } => {
@@ -351,10 +370,11 @@ impl ModelLink {
                 self.began = None;
                 Event::ModelWorking
             }
-            Incoming::ResponseCreated { response: Some(response), out_of_band: false } => {
+            Incoming::ResponseCreated { response: Some(response), out_of_band: false, request } => {
                 let response = ResponseId::from(&*response);
                 self.began = Some(response.clone());
-                Event::ResponseStarted(response)
+                let origin = self.origin(request.as_deref());
+                Event::ResponseStarted { response, origin }
             }
             Incoming::SpokenMore { item, text } => more(Who::Assistant, &item, text.into_owned()),
             Incoming::HeardMore { item, text } => more(Who::Caller, &item, text.into_owned()),
@@ -399,7 +419,7 @@ impl ModelLink {
             Incoming::ResponseDone(done) => return self.response_done(done),
             Incoming::Error(error) => self.fault(error),
             Incoming::RateLimits(limits) => match used_up(&limits) {
-                Some(reset) => Event::RateLimited { until: now() + reset },
+                Some(reset) => Event::RateLimited { until: *self.limited.insert(now() + reset) },
                 None => return,
             },
             Incoming::Working => Event::ModelWorking,
@@ -425,7 +445,7 @@ impl ModelLink {
         let response = named.or_else(|| self.began.clone()).unwrap_or_else(|| {
             // Nothing has named it, so the call does not know it.
             let unnamed = ResponseId::from(&*format!("unnamed-{}", self.asked));
-            self.event(Event::ResponseStarted(unnamed.clone()));
+            self.event(Event::ResponseStarted { response: unnamed.clone(), origin: Origin::Unknown });
             unnamed
         });
         let outcome = match done.status {
@@ -499,9 +519,12 @@ async fn patiently<T, E, S: Future<Output = Result<T, E>>>(
     }
 }
 
+/// How the `event_id` of a request for a response begins.
+const REQUEST: &str = "ask";
+
 /// The `event_id` of our n-th request for a response.
 fn request_id(number: u64) -> String {
-    format!("ask{number}")
+    format!("{REQUEST}{number}")
 }
 
 /// The `event_id` of our n-th out-of-band request.

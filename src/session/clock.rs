@@ -41,7 +41,12 @@ impl Clock {
     /// The call's time; and how long the process has just stood still, if it has. Then nothing may be judged yet,
     /// because the timer can be seen before what waits in the sockets. Call it at each wake-up.
     pub fn wake(&mut self) -> (Instant, Option<Duration>) {
-        let now = link::now();
+        self.wake_at(link::now())
+    }
+
+    /// The same if the time is known, because a frame was just read.
+    pub fn wake_at(&mut self, now: Instant) -> (Instant, Option<Duration>) {
+        let now = now.max(self.woken);
         // A wake-up after the timer was due shows that the process was running then.
         let late = now.saturating_duration_since(self.due.max(self.woken));
         self.woken = now;
@@ -110,6 +115,17 @@ mod tests {
         clock.arm(Some(due), None);
         poll_fn(|cx| clock.poll_fired(cx)).await;
         assert_eq!(clock.wake(), (due, None), "a deadline after the pause is as far as it was before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_at_which_a_frame_was_read_does_not_go_back() {
+        let mut clock = Clock::new();
+        let read = link::now();
+        advance(TICK / 10).await;
+        let (now, _) = clock.wake();
+        assert_eq!(clock.wake_at(read), (now, None));
+        advance(TICK / 10).await;
+        assert_eq!(clock.wake_at(link::now()), (now + TICK / 10, None));
     }
 
     #[tokio::test(start_paused = true)]

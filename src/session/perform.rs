@@ -208,7 +208,10 @@ impl Session {
                 turns: &mut turns,
             };
             let input = inputs.next().await;
-            let (now, stood_still) = clock.wake();
+            let (now, stood_still) = match talk.heard_at(&input) {
+                Some(at) => clock.wake_at(at),
+                None => clock.wake(),
+            };
             flow = match input {
                 // The hot path. A frame of the caller's seldom changes what is due.
                 Input::Phone(PhoneStep::Caller(CallerStep::Event(event @ Event::CallerAudio(_))))
@@ -238,7 +241,12 @@ impl Session {
                         Input::Tick => {
                             skipped = false;
                             clock.ticked();
-                            self.judge(&mut talk, now)
+                            self.sound.goes_on();
+                            // The timer is early if a deadline has moved, as the phone's does with each of its frames.
+                            match talk.is_due(now) {
+                                true => self.judge(&mut talk, now),
+                                false => ControlFlow::Continue(()),
+                            }
                         }
                         input => self.take_in(input, &mut talk, now),
                     };
@@ -325,7 +333,6 @@ impl Session {
 
     /// Does what is due.
     fn judge(&mut self, talk: &mut Talk<'_>, now: Instant) -> ControlFlow<Over> {
-        self.sound.goes_on();
         let Talk { call, phone, model, actions } = talk;
         if let Some(event) = phone.line().and_then(|line| line.overdue(link::now())) {
             let lost = event == Event::StreamLost;

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::input::Input;
 use super::model::Model;
-use super::phone::Phone;
-use crate::call::{Action, Call, EndReason};
-use crate::link::caller::{NotStarted, Socket};
+use super::phone::{Phone, PhoneStep};
+use crate::call::{Action, Call, EndReason, Event};
+use crate::link;
+use crate::link::caller::{CallerStep, NotStarted, Socket};
 
 /// A conversation: the call, and both its ends.
 pub(super) struct Talk<'a> {
@@ -21,6 +23,22 @@ impl Talk<'_> {
     pub fn stood_still(&mut self, time: Duration) {
         self.phone.with(|line| line.stood_still(time));
         self.model.each(|link| link.stood_still(time));
+    }
+
+    /// When the caller's frame was read, if this is one.
+    pub fn heard_at(&mut self, input: &Input) -> Option<Instant> {
+        match input {
+            Input::Phone(PhoneStep::Caller(CallerStep::Event(Event::CallerAudio(_)))) => {
+                self.phone.line()?.heard_at()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether anything is due at this time of the call.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let (in_call, outside) = self.deadlines();
+        in_call.is_some_and(|due| due <= now) || outside.is_some_and(|due| due <= link::now())
     }
 
     /// When something is due: in the call's time, and in the machine's.

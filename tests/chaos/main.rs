@@ -11,6 +11,8 @@ mod process;
 mod row;
 #[path = "../../benches/chaos/rows.rs"]
 mod rows;
+#[path = "../../benches/chaos/table.rs"]
+mod table;
 
 use futures_util::future::join_all;
 
@@ -59,6 +61,11 @@ async fn a_call_survives_what_providers_and_twilio_do() {
         row.unwrap_or_else(|| panic!("there is no row `{name}`")).clone()
     });
     let outcomes = join_all(chosen.map(call::make)).await;
+    // What `make chaos ARGS=--write` does with them.
+    let table = table::markdown(&outcomes);
+    assert_eq!(table.lines().count(), ROWS.len() + 2, "{table}");
+    let page = table::replaced(include_str!("../../docs/reliability.md"), &table);
+    assert!(page.is_some_and(|page| page.contains(&table)), "the page has no place for the table");
     let mut wrong = Vec::new();
     for outcome in &outcomes {
         let name = outcome.row.name();

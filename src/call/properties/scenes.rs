@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Who asked for a response. Most providers say nothing.
+pub(super) fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        4 => Just(Origin::Unknown),
+        1 => Just(Origin::Model),
+        2 => (1..6u64).prop_map(Origin::Request),
+    ]
+}
+
+fn begins(response: ResponseId) -> Event {
+    Event::ResponseStarted { response, origin: Origin::Unknown }
+}
+
 /// A response waits for a hosted tool long enough for a filler.
 pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
     let talks_over = proptest::option::of(Just(Step::Event(Event::SpeechStarted("u".into()))));
@@ -19,7 +32,7 @@ pub(super) fn filler() -> impl Strategy<Value = Vec<Step>> {
                 Step::Event(Event::StreamStarted),
                 Step::Event(Event::ModelReady { endpoint: 0 }),
                 Step::Event(Event::SpeechStopped),
-                Step::Event(Event::ResponseStarted(response)),
+                Step::Event(begins(response)),
                 Step::Event(hosted),
                 Step::Pass(2_500),
                 Step::Event(Event::OutOfBandStarted(out_of_band(other))),
@@ -54,11 +67,11 @@ pub(super) fn transfer() -> impl Strategy<Value = Vec<Step>> {
                 Event::StreamStarted,
                 Event::ModelReady { endpoint: 0 },
                 Event::SpeechStopped,
-                Event::ResponseStarted(first.as_str().into()),
+                begins(first.as_str().into()),
                 call("slow", "{}"),
                 call(TRANSFER_CALL, r#"{"to":"desk"}"#),
                 Event::ResponseEnded { response: first.as_str().into(), outcome: Outcome::Completed },
-                Event::ResponseStarted(second.as_str().into()),
+                begins(second.as_str().into()),
                 Event::ResponseEnded { response: second.as_str().into(), outcome },
             ];
             events.into_iter().map(Step::Event).collect()

@@ -2,6 +2,7 @@
 //! led to.
 
 use super::*;
+use crate::call::tests::inputs::owes;
 
 /// The longest time without a sound while something is owed: 2.5 s, and two frames, because the phone echoes only between
 /// frames. And the time until the call ends, if the model says nothing more.
@@ -15,7 +16,7 @@ pub(super) fn check(call: &mut Call, world: &mut World, now: &mut Instant) {
         return;
     }
     let mut last = vec![Event::ModelReady { endpoint: 0 }];
-    last.extend(call.speaking.is_some().then_some(Event::SpeechStopped));
+    last.extend(call.floor.speaking.is_some().then_some(Event::SpeechStopped));
     last.extend(world.running.iter().map(|id| {
         let output = "done".to_owned().into();
         Event::ToolFinished { id: id.clone(), outcome: "ok", output }
@@ -44,18 +45,6 @@ fn happens(call: &mut Call, world: &mut World, event: &Event, now: Instant) {
     call.handle(event.clone(), now, &mut out);
     world.check(&out, now, None);
     world.compare(call);
-}
-
-/// Whether the assistant owes the caller something to hear.
-fn owes(call: &Call, now: Instant) -> bool {
-    let said_last = call.ending.is_some() && call.speech.is_made(What::is_goodbye)
-        || call.leaving.is_some() && call.speech.is_made(|what| *what == What::Announcement);
-    let is_owed = call.speech.owes()
-        || call.tools.is_pending()
-        || call.leaving.is_some()
-        || call.ending.is_some()
-        || !call.model_ready;
-    is_owed && !said_last && !call.is_away() && !call.caller_speaks(now)
 }
 
 /// The phone sends frames, and plays and echoes all audio, for this many seconds. While something is owed, no silence is

@@ -45,7 +45,10 @@ fn a_retry_pause_ends_once() {
         Event::ModelFault(Fault::new(About::Request, Failure::default())),
     ];
     // Meanwhile another response is discarded, and its end is never reported.
-    let discarded = [Event::ResponseStarted(response("r1")), Event::SpeechStarted(ItemId::from("u"))];
+    let discarded = [
+        Event::ResponseStarted { response: response("r1"), origin: Origin::Unknown },
+        Event::SpeechStarted(ItemId::from("u")),
+    ];
     for event in
         [Event::ModelReady { endpoint: 0 }, Event::StreamStarted].into_iter().chain(refused).chain(discarded)
     {
@@ -78,6 +81,44 @@ fn an_answer_after_a_refused_nudge_is_the_only_one() {
     assert_eq!(count(&text, "AskForResponse"), 1, "the nudge alone: {text}");
     // Keys that were pressed meanwhile need a response of their own.
     let text = play(vec![nudged(), press("1#"), answered()]);
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+}
+
+#[test]
+fn what_the_model_says_by_itself_is_not_what_we_asked_for() {
+    let by_itself = || All(vec![press("1#"), begun("r0", Origin::Model), audio_in("r0", "a", 100)]);
+    let asked =
+        |number| All(vec![begun("r1", Origin::Request(number)), audio_in("r1", "b", 400), done("r1")]);
+    // The server keeps our request until its own response is over.
+    let text = play(vec![by_itself(), done("r0"), At(ms(500)), asked(1), At(ms(5_000))]);
+    assert_eq!(count(&text, "AskForResponse"), 1, "{text}");
+    // It refuses our request: the answer to the keys is still owed.
+    let refused = On(Event::ModelFault(Fault::new(About::Request, Cause::Conflict)));
+    let text = play(vec![by_itself(), refused, done("r0"), At(ms(500)), asked(2), At(ms(5_000))]);
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+    assert_eq!(count(&text, "PlayToCaller(400ms)"), 1, "{text}");
+    // It forgets it.
+    let text = play(vec![by_itself(), done("r0"), echo_at(160, 1), At(ms(2_500)), asked(2), At(ms(5_000))]);
+    assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
+}
+
+#[test]
+fn a_repeated_answer_is_not_taken_for_the_next_one() {
+    let twice = vec![says(), At(ms(1_600)), begun("r1", Origin::Model), audio("a", 100), done("r1")];
+    let text = play(vec![
+        All(twice),
+        At(ms(2_000)),
+        press("1#"),
+        begun("r2", Origin::Request(1)), // what we asked for when the model was slow
+        audio_in("r2", "b", 200),
+        ended("r2", Outcome::Cancelled(By::Us)),
+        begun("r3", Origin::Request(2)),
+        audio_in("r3", "c", 400),
+        done("r3"),
+        At(ms(5_000)),
+    ]);
+    assert!(text.contains(r#"CancelResponse(ResponseId("r2"))"#), "{text}");
+    assert_eq!((count(&text, "PlayToCaller(200ms)"), count(&text, "PlayToCaller(400ms)")), (0, 1), "{text}");
     assert_eq!(count(&text, "AskForResponse"), 2, "{text}");
 }
 

@@ -41,7 +41,7 @@ pub(super) fn quiet(from: u64, until: u64) -> When {
 }
 
 /// The phone sends hold music: a chord with a tremolo.
-fn music(from: u64, until: u64) -> When {
+pub(super) fn music(from: u64, until: u64) -> When {
     frames(from, until, |n| {
         let tone = |hertz: f64| (TAU * hertz * n as f64 / 8_000.0).sin();
         let chord = (tone(262.0) + tone(330.0) + tone(392.0)) / 3.0 * (0.6 + 0.35 * tone(5.0));
@@ -50,7 +50,7 @@ fn music(from: u64, until: u64) -> When {
 }
 
 /// Audio that nobody hears.
-fn mute(id: &str, item: &str, ms: usize) -> When {
+pub(super) fn mute(id: &str, item: &str, ms: usize) -> When {
     let chunk = Chunk::from_ulaw(&vec![0xFF; ms * 8]);
     On(Event::ModelAudio { response: response(id), item: ItemId::from(item), chunk })
 }
@@ -59,11 +59,11 @@ fn failed(id: &str, failure: impl Into<Failure>) -> When {
     ended(id, Outcome::Failed(failure.into()))
 }
 
-fn rate_limited(told: u64) -> Failure {
+pub(super) fn rate_limited(told: u64) -> Failure {
     Failure { retry_after: Some(ms(told)), ..Cause::RateLimit.into() }
 }
 
-fn fault(about: About, failure: impl Into<Failure>) -> When {
+pub(super) fn fault(about: About, failure: impl Into<Failure>) -> When {
     On(Event::ModelFault(Fault::new(about, failure)))
 }
 
@@ -239,6 +239,43 @@ fn a_phantom_speech_during_an_answer_is_over_after_two_seconds() {
     assert_eq!(first(&text, "ClearCaller"), Some(1_000 - 20), "{text}");
     assert!(first(&text, "AskForResponse").is_some_and(|at| at <= 3_500), "{text}");
     assert!(text.contains("PlayToCaller(400ms)"), "{text}");
+}
+
+/// A turn of three seconds that only the model hears, and a second later its answer. `stops`: the model finds its end.
+fn unheard(from: u64, id: &str, ends: bool) -> When {
+    let end = if ends { stops() } else { All(Vec::new()) };
+    let answers = answer(id, id, 400);
+    All(vec![speaks(), quiet(from, from + 3_000), end, answers, quiet(from + 3_000, from + 4_000)])
+}
+
+#[test]
+fn a_voice_too_soft_for_our_ear_is_answered() {
+    // Two turns are ended when our ear has heard nothing for two seconds. From then on, the model's ear counts.
+    for (interruptions, asks_again) in [(true, 13_500 - 20), (false, 12_000 - 20)] {
+        let mut plan = plan();
+        plan.turn_taking.interruptions = interruptions;
+        let script = vec![
+            quiet(40, 1_000),
+            unheard(1_000, "r1", false),
+            unheard(5_000, "r2", false),
+            speaks(),
+            quiet(9_000, 12_000),
+            stops(),
+            quiet(12_000, 14_000),
+        ];
+        let text = play_with(plan, script);
+        assert_eq!(count(&text, "CommitAudio"), 2, "{text}");
+        assert_eq!(times(&text, "AskForResponse").get(2), Some(&asks_again), "{text}");
+    }
+}
+
+#[test]
+fn a_conversation_with_a_soft_voice_is_no_silence() {
+    let mut plan = plan();
+    plan.limits.silence = Duration::from_secs(20);
+    let turn = |n: u64| unheard(1_000 + n * 4_000, &format!("r{n}"), n > 1);
+    let text = play_with(plan, vec![quiet(40, 1_000), All((0..20).map(turn).collect())]);
+    assert!(!text.contains("CheckCaller") && !text.contains("End("), "{text}");
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl Pauses {
         self.ended.filter(|_| !self.filled)
     }
 
+    /// When the last frame came.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// When [`Self::fill`] is next due.
     pub fn due(&self) -> Option<Instant> {
         self.last.filter(|_| !self.filled).map(|last| last + PATIENCE)

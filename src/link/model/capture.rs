@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::Span;
 
 use super::{ModelLink, ModelStep, now, out_of_band_id};
 use crate::assistant::plan::SoundKey;
 use crate::call::{About, Event, Fault, Outcome, Who};
 use crate::id::{ItemId, ResponseId};
+use crate::provider::{Cause, Failure};
 use crate::secret::Private;
 use crate::sound::Store;
 use crate::wire::openai::realtime;
@@ -25,6 +26,8 @@ const ATTEMPT: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_secs(3_600);
 /// How often a line is tried.
 const ATTEMPTS: usize = 2;
+/// How long a model that is busy with another response gets to end it.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a prepared line may be, without the silence around it.
 const LENGTH: RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(6);
 /// What is read of a response that does not end.
@@ -43,14 +46,26 @@ pub enum NotCaptured {
     OtherWords,
     #[error("what the model said is too short or too long")]
     Length,
+    #[error("another response keeps the model busy")]
+    Busy,
+    #[error("a limit of the account is used up")]
+    Limited,
 }
 
 impl NotCaptured {
+    fn of(failure: &Failure) -> Self {
+        match failure.cause {
+            Some(Cause::RateLimit) => Self::Limited,
+            Some(Cause::Conflict) => Self::Busy,
+            _ => Self::Failed,
+        }
+    }
+
     /// When it may be different; `None`: never, while the line and the model are the same.
     fn again(self) -> Option<Instant> {
         match self {
             Self::OtherWords | Self::Length => None,
-            Self::Lost | Self::Late | Self::Failed => Some(now() + AGAIN),
+            Self::Lost | Self::Late | Self::Failed | Self::Busy | Self::Limited => Some(now() + AGAIN),
         }
     }
 
@@ -62,6 +77,8 @@ impl NotCaptured {
             Self::Failed => "failed",
             Self::OtherWords => "other_words",
             Self::Length => "length",
+            Self::Busy => "busy",
+            Self::Limited => "limited",
         }
     }
 }
@@ -77,17 +94,22 @@ struct Spoken {
 
 impl ModelLink {
     /// Has the model say the lines that the plan lacks, unless somebody else does so now. Each is tried twice, and then
-    /// given up, with one warning. Cancel-safe in that a line is kept whole or not at all.
+    /// given up, with one warning. Where a limit of the account is almost used up, the rest waits for another session:
+    /// calls need what is left. Cancel-safe in that a line is kept whole or not at all.
     ///
     /// # Errors
-    /// The reason why the first line that failed did. The others were tried, too, unless the session ended.
+    /// The reason why the first line that failed did. The others were tried, too, unless the session ended or is limited.
     pub async fn capture_missing(&mut self, store: &Arc<Store>) -> Result<(), NotCaptured> {
         let plan = self.plan.clone();
         let mut outcome = Ok(());
         for (key, text) in plan.missing_sounds() {
-            let captured = self.capture_into(store, key, text).await;
+            let is_limited = self.limited.is_some_and(|until| now() < until);
+            let captured = match is_limited {
+                true => Err(NotCaptured::Limited),
+                false => self.capture_into(store, key, text).await,
+            };
             outcome = outcome.and(captured);
-            if captured == Err(NotCaptured::Lost) {
+            if matches!(captured, Err(NotCaptured::Lost | NotCaptured::Limited)) {
                 break;
             }
         }
@@ -108,12 +130,13 @@ impl ModelLink {
             attempts += 1;
             match self.capture(text).await {
                 Ok(clip) => break clip,
-                Err(NotCaptured::Lost) => return Err(NotCaptured::Lost),
+                Err(why @ (NotCaptured::Lost | NotCaptured::Limited)) => return Err(why),
                 Err(why) if attempts == ATTEMPTS => {
                     tracing::warn!(assistant, why = why.code(), "Gave up on a prepared line");
                     claim.give_up(why.again());
                     return Err(why);
                 }
+                Err(NotCaptured::Busy) => sleep(PAUSE).await,
                 Err(_) => {}
             }
         };
@@ -141,6 +164,9 @@ impl ModelLink {
              tone, and nothing else: \"{text}\"",
             tongue.unwrap_or_default()
         );
+        while !self.requests.may_send(now()) {
+            sleep_until(self.requests.next().into()).await;
+        }
         self.send(realtime::response_create_of_line(&event, &instructions, text));
         let spoken = timeout(ATTEMPT, self.spoken()).await.unwrap_or(Err(NotCaptured::Late))?;
         let words: String = spoken.words.iter().map(|(_, words)| letters(words.expose())).collect();
@@ -173,10 +199,15 @@ impl ModelLink {
                 Event::ResponseEnded { response, outcome } if spoken.response.as_ref() == Some(&response) => {
                     return match outcome {
                         Outcome::Completed => Ok(spoken),
-                        _ => Err(NotCaptured::Failed),
+                        Outcome::Failed(failure) => Err(NotCaptured::of(&failure)),
+                        Outcome::Incomplete(_) | Outcome::Cancelled(_) => Err(NotCaptured::Failed),
                     };
                 }
-                Event::ModelFault(Fault { about: About::OutOfBand, .. }) => return Err(NotCaptured::Failed),
+                Event::ModelFault(Fault { about: About::OutOfBand, failure, active }) => {
+                    // Nobody hears the other response: the call is over.
+                    active.iter().for_each(|response| self.cancel(response));
+                    return Err(NotCaptured::of(&failure));
+                }
                 Event::ModelLost(_) => return Err(NotCaptured::Lost),
                 _ => {}
             }
@@ -205,7 +236,7 @@ fn letters(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_simulator::model::{Fault, ModelOptions, ModelServer, Speech, When};
+    use switchboard_simulator::model::{Fault, ModelOptions, ModelServer, RateLimits, Speech, When};
     use switchboard_simulator::pace::Pace;
 
     use super::*;
@@ -219,8 +250,12 @@ mod tests {
 
     /// A server with these faults, and a session that it has opened.
     async fn session(faults: Vec<Fault>) -> (ModelServer, ModelLink, Option<Arc<Pace>>) {
+        session_with(ModelOptions { faults, ..ModelOptions::default() }).await
+    }
+
+    async fn session_with(options: ModelOptions) -> (ModelServer, ModelLink, Option<Arc<Pace>>) {
         let pace = Pace::keep();
-        let options = ModelOptions { faults, speech: Speech::Stamped, ..ModelOptions::default() };
+        let options = ModelOptions { speech: Speech::Stamped, ..options };
         let server = ModelServer::start(options).await.unwrap();
         let provider = Provider::openai(server.url(), Some(Secret::new("sk-simulated")));
         let plan = Plan { provider: Arc::new(provider), temperature: None, ..plan(Dialect::Ga) };
@@ -240,11 +275,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_the_line_is_not_kept() {
+        let refused = |code| Fault::RefuseResponse { nth: 1, code };
         for (fault, why) in [
             (Fault::TwoItems, NotCaptured::OtherWords),
             (Fault::ResponseIncomplete { nth: 1, reason: "max_output_tokens" }, NotCaptured::Failed),
             (Fault::ResponseFailed { nth: 1, code: "server_error" }, NotCaptured::Failed),
-            (Fault::RefuseResponse { nth: 1, code: "invalid_value" }, NotCaptured::Failed),
+            (refused("invalid_value"), NotCaptured::Failed),
+            (refused("conversation_already_has_active_response"), NotCaptured::Busy),
+            (refused("rate_limit_exceeded"), NotCaptured::Limited),
+            (Fault::ResponseFailed { nth: 1, code: "rate_limit_exceeded" }, NotCaptured::Limited),
             (Fault::Drop(When::Response(1)), NotCaptured::Lost),
         ] {
             let (_server, mut link, _pace) = session(vec![fault.clone()]).await;
@@ -279,6 +318,43 @@ mod tests {
             link.capture_missing(&store).await.unwrap();
             assert_eq!(server.sessions()[0].responses.len(), responses);
         }
+    }
+
+    #[tokio::test]
+    async fn captures_leave_what_is_left_of_a_limit_to_calls() {
+        let rate_limits =
+            RateLimits { remaining: Some(10), reset: Duration::from_secs(60), ..RateLimits::default() };
+        let (server, mut link, _pace) =
+            session_with(ModelOptions { rate_limits, ..ModelOptions::default() }).await;
+        // The limits come after a response, and are read with the next one.
+        link.capture(TEXT).await.unwrap();
+        link.capture(TEXT).await.unwrap();
+        let store = Arc::new(Store::open(None));
+        assert_eq!(link.capture_missing(&store).await, Err(NotCaptured::Limited));
+        assert_eq!(server.sessions()[0].responses.len(), 2);
+        // They were not given up.
+        link.limited = None;
+        assert_eq!(link.capture_missing(&store).await, Err(NotCaptured::Limited), "after the first of them");
+        assert_eq!(server.sessions()[0].responses.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_capture_waits_until_it_may_ask() {
+        let (_server, mut link, _pace) = session(Vec::new()).await;
+        while link.requests.may_send(now()) {}
+        let (began, free) = (now(), link.requests.next());
+        link.capture(TEXT).await.unwrap();
+        assert!(free > began && now() > free);
+        assert!(link.requests.next() > free, "it counts");
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_busy_is_asked_again() {
+        let busy = Fault::RefuseResponse { nth: 1, code: "conversation_already_has_active_response" };
+        let (server, mut link, _pace) = session(vec![busy]).await;
+        let store = Arc::new(Store::open(None));
+        link.capture_missing(&store).await.unwrap();
+        assert_eq!(server.sessions()[0].responses.len(), 2, "both lines");
     }
 
     #[test]

@@ -69,17 +69,20 @@ pub(super) fn turns_alone(plan: &Plan, turns: TurnControl) -> Value {
 }
 
 /// A request for a response. With `said` it is to say something and calls no tool: the whole prompt, and the metadata
-/// that states the purpose.
-pub(super) fn response_create(plan: &Plan, event: &str, said: Option<(&str, &Value)>) -> String {
+/// that states the purpose. The server echoes the metadata, so `event` is there, too.
+pub(super) fn response_create(plan: &Plan, event: &str, said: Option<(String, Value)>) -> String {
     let modalities = match plan.provider.dialect {
         Dialect::Ga | Dialect::Xai => None,
         Dialect::Beta => Some(BETA_MODALITIES),
     };
     // xAI accepts no `tool_choice` for a single response and documents no metadata.
     let extras = plan.provider.dialect != Dialect::Xai;
-    let (instructions, metadata) = said.unzip();
     let without_tools = extras && said.is_some();
-    realtime::response_create(event, instructions, modalities, without_tools, metadata.filter(|_| extras))
+    let (instructions, metadata) = said.unzip();
+    let mut metadata = metadata.unwrap_or_else(|| json!({}));
+    metadata["request"] = json!(event);
+    let metadata = extras.then_some(&metadata);
+    realtime::response_create(event, instructions.as_deref(), modalities, without_tools, metadata)
 }
 
 /// A line that the assistant said.

@@ -45,8 +45,12 @@ impl Requests {
 
     /// When [`Self::release`] has something.
     pub fn due(&self) -> Option<Instant> {
-        (!self.held.is_empty())
-            .then(|| self.rested.checked_sub(PERIOD * (AT_ONCE - 1)).unwrap_or(self.rested))
+        (!self.held.is_empty()).then(|| self.next())
+    }
+
+    /// When the next request may go out.
+    pub fn next(&self) -> Instant {
+        self.rested.checked_sub(PERIOD * (AT_ONCE - 1)).unwrap_or(self.rested)
     }
 
     /// The next request whose time has come.

@@ -27,7 +27,7 @@ impl Seed {
     /// Remembers the ids of an event.
     pub fn saw(&mut self, event: &Event) {
         match event {
-            Event::ResponseStarted(response) => self.own(response.as_str()),
+            Event::ResponseStarted { response, .. } => self.own(response.as_str()),
             Event::ModelAudio { response, item, .. } => {
                 self.own(response.as_str());
                 self.own(item.as_str());
@@ -64,12 +64,12 @@ impl ModelLink {
         }
     }
 
-    /// Cancels a response, if it is one of this session.
     /// Ends the caller's turn.
     pub fn commit(&mut self) {
         self.send(realtime::commit());
     }
 
+    /// Cancels a response, if it is one of this session.
     pub fn cancel(&mut self, response: &ResponseId) {
         if self.is_ours(response.as_str()) {
             self.send(realtime::cancel(response.as_str()));

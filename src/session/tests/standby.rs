@@ -10,7 +10,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::call::{Action, Call, Event, Line as Told, Outcome, Truncation, Turn};
+use crate::call::{Action, Call, Event, Line as Told, Origin, Outcome, Truncation, Turn};
 use crate::link::model::ModelStep;
 use crate::session::model::Model;
 use switchboard_audio::Chunk;
@@ -258,7 +258,7 @@ async fn what_a_standby_says_waits_until_it_takes_over() {
     driver.only_hears("The session in use goes on.").await;
     driver.act([Action::UseStandby]);
     let response = || "r1".into();
-    assert_eq!(driver.next().await, Event::ResponseStarted(response()));
+    assert_eq!(driver.next().await, Event::ResponseStarted { response: response(), origin: Origin::Unknown });
     for ulaw in [&[0xFF, 0x7F, 0xFF][..], &[0x20; 80], &[0x21; 80]] {
         let chunk = Chunk::from_ulaw(ulaw);
         assert_eq!(driver.next().await, Event::ModelAudio { response: response(), item: "a1".into(), chunk });

@@ -52,6 +52,8 @@ pub enum Incoming<'a> {
         response: Option<Cow<'a, str>>,
         /// It was requested with [`response_create_out_of_band`], outside the conversation.
         out_of_band: bool,
+        /// The `request` of the metadata that it was requested with.
+        request: Option<String>,
     },
     AudioDelta {
         response: Cow<'a, str>,
@@ -201,8 +203,10 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "input_audio_buffer.speech_stopped" => Incoming::SpeechStopped,
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
-            let out_of_band = value(response.metadata)["purpose"] == OUT_OF_BAND;
-            Incoming::ResponseCreated { response: text(response.id), out_of_band }
+            let metadata = value(response.metadata);
+            let request = metadata["request"].as_str().map(str::to_owned);
+            let out_of_band = metadata["purpose"] == OUT_OF_BAND;
+            Incoming::ResponseCreated { response: text(response.id), out_of_band, request }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
         "response.output_item.added" => match item(raw.item) {

@@ -106,6 +106,32 @@ async fn errors_are_matched_to_our_requests() {
 }
 
 #[tokio::test]
+async fn responses_are_matched_to_our_requests() {
+    for (dialect, expected) in
+        [(Dialect::Ga, json!("ask1")), (Dialect::Beta, json!("ask1")), (Dialect::Xai, Value::Null)]
+    {
+        for said in [None, Some(("Hello.".to_owned(), json!({"purpose": "greeting"})))] {
+            let sent = configure::response_create(&plan(dialect), "ask1", said);
+            let sent: Value = serde_json::from_str(&sent).unwrap();
+            assert_eq!(sent["response"]["metadata"]["request"], expected, "{sent}");
+        }
+    }
+    let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
+    let mut created = async |metadata: Value| {
+        let response = json!({"id": "r", "metadata": metadata});
+        let frame = json!({"type": "response.created", "response": response});
+        socket.send(Message::Text(frame.to_string().into())).await.unwrap();
+        match timeout(Duration::from_secs(5), step(&mut link)).await.unwrap() {
+            ModelStep::Event(Event::ResponseStarted { origin, .. }) => origin,
+            step => panic!("{step:?}"),
+        }
+    };
+    assert_eq!(created(Value::Null).await, Origin::Unknown, "perhaps it never echoes");
+    assert_eq!(created(json!({"purpose": "goodbye", "request": "ask7"})).await, Origin::Request(7));
+    assert_eq!(created(Value::Null).await, Origin::Model);
+}
+
+#[tokio::test]
 async fn the_status_of_a_response_becomes_its_outcome() {
     let (mut link, mut socket) = linked(plan(Dialect::Ga)).await;
     let failed = |code: &str| {

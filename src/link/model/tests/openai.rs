@@ -86,7 +86,7 @@ async fn a_response_without_an_id_is_the_one_that_its_events_name() {
         let ended = loop {
             match timeout(Duration::from_secs(5), step(&mut link)).await.unwrap() {
                 ModelStep::Event(Event::ResponseEnded { response, .. }) => break response,
-                ModelStep::Event(Event::ResponseStarted(response)) => started.push(response),
+                ModelStep::Event(Event::ResponseStarted { response, .. }) => started.push(response),
                 ModelStep::Event(_) => {}
                 ModelStep::Anomaly(anomaly) => panic!("{anomaly:?}"),
             }
