@@ -11,6 +11,8 @@ use crate::tool::Tools;
 
 /// How long the goodbyes may take: 10 s to be heard, and the end of the sockets. They end when the drain time does.
 const GOODBYES: Duration = Duration::from_secs(13);
+/// The part of it in which a form that is not filled in is given up and its record written.
+const LAST_FORMS: Duration = Duration::from_secs(1);
 /// How long to wait for the last `/after-stream` requests once all streams are closed.
 const LAST_QUESTIONS: Duration = Duration::from_secs(3);
 /// How long after that Twilio's status reports are still accepted. Nothing depends on them.
@@ -82,7 +84,10 @@ async fn end_calls(switchboard: &Switchboard, time: Duration) -> bool {
             tracing::warn!(calls, "Saying goodbye to the remaining calls");
         }
         switchboard.say_goodbyes();
-        if timeout(GOODBYES, switchboard.empty()).await.is_err() {
+        if timeout(GOODBYES - LAST_FORMS, switchboard.empty()).await.is_err() {
+            switchboard.end_forms();
+        }
+        if timeout(LAST_FORMS, switchboard.empty()).await.is_err() {
             tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
         }
     }

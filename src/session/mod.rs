@@ -9,6 +9,7 @@ mod adopt;
 mod breaker;
 mod clock;
 mod closed;
+mod form;
 mod input;
 mod jobs;
 mod model;
@@ -94,6 +95,8 @@ pub struct Switchboard {
     goodbyes_began: AtomicBool,
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
+    /// Cancelled when the server stops: a form that is not filled in is given up.
+    no_forms: CancellationToken,
     records: Records,
     recordings: Option<Recordings>,
     /// See [`Parts::now`].
@@ -186,6 +189,7 @@ impl Switchboard {
         }
         Ok(Self {
             no_captures,
+            no_forms: CancellationToken::new(),
             workers: Workers::start()?,
             breakers: Arc::new(Breakers::new(parts.providers, parts.tls.clone())),
             roster: parts.roster,
@@ -483,6 +487,11 @@ impl Switchboard {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Gives up the forms that are not filled in. Their calls are over.
+    pub fn end_forms(&self) {
+        self.no_forms.cancel();
     }
 
     /// Waits until every call is over. The server must be draining.
