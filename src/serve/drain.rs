@@ -168,6 +168,18 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_takes_too_long_is_given_up_within_the_time() {
+        let (switchboard, form) = leaving(true);
+        let given_up = switchboard.forms_ended();
+        let began = now();
+        tokio::join!(end_calls(&switchboard, Duration::ZERO), async {
+            given_up.cancelled().await;
+            drop(form);
+        });
+        assert_eq!(now() - began, GOODBYES - LAST_FORMS);
+    }
+
     #[test]
     fn by_default_the_server_ends_before_fly_kills_it() {
         let drain = Settings::checked(&Sources::default()).unwrap().drain;

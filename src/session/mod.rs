@@ -489,6 +489,11 @@ impl Switchboard {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Cancelled by [`Self::end_forms`].
+    pub fn forms_ended(&self) -> CancellationToken {
+        self.no_forms.clone()
+    }
+
     /// Gives up the forms that are not filled in. Their calls are over.
     pub fn end_forms(&self) {
         self.no_forms.cancel();

@@ -43,7 +43,7 @@ impl Model {
             return Err(NotFilled::Skipped);
         }
         let mut notes = Vec::new();
-        let ended = self.switchboard.no_forms.clone();
+        let ended = self.switchboard.forms_ended();
         let State::Ready(link) = &mut self.state else { return Err(NotFilled::Lost) };
         let see = |event: &Event| {
             if notes.len() < MAX_NOTES {

@@ -1,20 +1,23 @@
 //! Forms against the simulated model.
 
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use switchboard_simulator::model::{
     Aim, Fault, ModelOptions, ModelServer, Moment, Point, Reply, Script, SessionLog, Speech, Trouble, Which,
 };
 use switchboard_simulator::pace::Pace;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::assistant::arguments::Arguments;
 use crate::assistant::plan::Transcription;
 use crate::call::{Turn, TurnControl, Who};
-use crate::link::model::tests::plan;
+use crate::link::model::tests::{linked, plan};
 use crate::link::tls;
 use crate::provider::{Dialect, Provider};
 use crate::secret::Secret;
-use std::sync::Arc;
 use switchboard_audio::Chunk;
 
 /// A form with a summary and these further properties.
@@ -152,6 +155,46 @@ async fn what_the_caller_said_last_is_in_the_conversation_before_the_form() {
         session.events.iter().position(|event| matches!(event, Event::Transcript { who: Who::Caller, .. }));
     let asked = session.events.iter().position(|event| matches!(event, Event::OutOfBandStarted(_)));
     assert!(transcript.is_some() && transcript < asked, "its words are known before it is asked");
+}
+
+#[tokio::test]
+async fn a_transcript_that_never_comes_delays_the_form_by_five_seconds() {
+    // A sound too short to commit has none, and the model says so.
+    for (ms, secs) in [(600, 5), (40, 0)] {
+        let _pace = Pace::keep();
+        let mut plan = plan(Dialect::Ga);
+        plan.after_call = Some(people());
+        let (mut link, mut socket) = linked(plan).await;
+        let speech = r#"{"type":"input_audio_buffer.speech_started","item_id":"a"}"#;
+        let server = async {
+            socket.send(Message::Text(speech.into())).await.unwrap();
+            let mut committed = None;
+            loop {
+                let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("a frame") };
+                let event: Value = serde_json::from_str(&text).unwrap();
+                match (event["type"].as_str(), committed) {
+                    (Some("input_audio_buffer.commit"), None) => {
+                        committed = Some(Instant::now());
+                        if ms < 100 {
+                            let code = "input_audio_buffer_commit_empty";
+                            let error = json!({"type": "error", "error": {"type": "invalid_request_error", "code": code}});
+                            socket.send(Message::Text(error.to_string().into())).await.unwrap();
+                        }
+                    }
+                    (Some("response.create"), Some(committed)) => break committed.elapsed(),
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let asks = async {
+            while !matches!(link.next_event().await, Event::SpeechStarted(_)) {}
+            link.fill_form(|_| {}).await
+        };
+        tokio::select! {
+            waited = server => assert_eq!(waited.as_secs(), secs, "{ms} ms"),
+            filled = asks => panic!("{filled:?}"),
+        }
+    }
 }
 
 #[tokio::test]
