@@ -279,6 +279,9 @@ impl Model {
     /// After the call: has a healthy model say the prepared lines that its plan lacks.
     pub async fn capture_missing(&mut self) {
         let State::Ready(link) = &mut self.state else { return };
+        if link.is_gone() {
+            return;
+        }
         let Switchboard { no_captures, tools, .. } = &*self.switchboard;
         tokio::select! {
             biased;

@@ -186,10 +186,10 @@ impl ModelLink {
         let outcome = self.follow_aside(|event, own| {
             see(event);
             match event {
-                Event::ToolRequested { name, arguments, response, .. } if own == Some(response) => {
-                    if name == FUNCTION {
-                        written.get_or_insert_with(|| arguments.clone());
-                    }
+                Event::ToolRequested { name, arguments, response, .. }
+                    if own == Some(response) && name == FUNCTION =>
+                {
+                    written.get_or_insert_with(|| arguments.clone());
                 }
                 Event::Usage { tokens, .. } => made = *tokens,
                 _ => {}

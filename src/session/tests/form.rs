@@ -46,7 +46,7 @@ impl Models {
         };
         let other = ModelServer::start(options.clone()).await.unwrap();
         let own = ModelServer::start(ModelOptions { faults, ..options }).await.unwrap();
-        let mut session = session(Parked::new(None));
+        let mut session = session(Parked::new(Some(Decision::HangUp)));
         let at = |server: &ModelServer, forms| {
             let mut provider = Provider::openai(server.url(), None);
             provider.abilities.forms = forms;
@@ -117,6 +117,16 @@ async fn the_form_and_what_it_cost_are_filed() {
     assert_eq!(fields, Some(json!({"people": 4})));
     assert!(tokens.made > 0);
     assert!(models.model.notes.is_empty(), "nothing is filed twice");
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_elsewhere_has_no_form_here() {
+    for decision in [None, Some(Decision::Again)] {
+        let mut models = Models::talked(Vec::new()).await;
+        models.session.decision.send_replace(decision);
+        models.session.file_form(&mut models.model).await;
+        assert_eq!(forms(&models.own), 0);
+    }
 }
 
 #[tokio::test]
