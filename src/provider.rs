@@ -113,6 +113,9 @@ pub struct Abilities {
     pub transcription: Transcribing,
     /// Its host connects to MCP servers by itself.
     pub hosted_mcp: bool,
+    /// Fills in the form after a call: it takes a request for a response in text, outside the conversation, that must call
+    /// one function.
+    pub forms: bool,
     /// The longest session.
     pub session_limit: Duration,
     /// Its voices; empty if any name may be right. The first is the default.
@@ -274,6 +277,8 @@ impl Abilities {
             efforts: ["minimal", "low", "medium", "high", "xhigh"].map(Cow::Borrowed).to_vec(),
             transcription: Transcribing::Named(Vec::new()),
             hosted_mcp: false,
+            // After the call, so nothing breaks at a server that cannot.
+            forms: true,
             session_limit: Duration::from_secs(60 * 60),
             voices: Vec::new(),
             open_voices: true,
@@ -284,6 +289,7 @@ impl Abilities {
             Dialect::Beta => Abilities {
                 temperature: Some(0.6..=1.2),
                 efforts: Vec::new(),
+                forms: false,
                 session_limit: Duration::from_secs(30 * 60),
                 ..ga
             },
@@ -294,6 +300,8 @@ impl Abilities {
                 noise_reduction: false,
                 efforts: ["none", "high"].map(Cow::Borrowed).to_vec(),
                 transcription: Transcribing::Automatic,
+                // It takes no `tool_choice` for a single response.
+                forms: false,
                 ..ga
             },
         }

@@ -167,7 +167,7 @@ impl Stage<'_> {
         let is_answer = |response: &ResponseLog| {
             response.created >= since
                 && response.status == "completed"
-                && response.aim != Aim::Aside
+                && !matches!(response.aim, Aim::Aside | Aim::Form)
                 && (!response.calls || response.aim == Aim::Goodbye)
         };
         while (now() - began) < PATIENCE {

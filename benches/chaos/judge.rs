@@ -200,7 +200,9 @@ fn said_twice(ear: &Ear, sessions: &[SessionLog]) -> Vec<String> {
     for session in sessions {
         let complete = |item: &&SpokenItem| {
             let response = session.responses.iter().find(|response| response.id == item.response);
-            response.is_some_and(|response| response.status == "completed" && response.aim != Aim::Aside)
+            response.is_some_and(|response| {
+                response.status == "completed" && !matches!(response.aim, Aim::Aside | Aim::Form)
+            })
         };
         let whole = |item: &&SpokenItem| !item.silent && ear.heard_whole(item.number, item.sent_ms);
         heard.extend(session.items.iter().filter(complete).filter(whole).map(|item| item.line.as_str()));

@@ -47,13 +47,26 @@ impl Arguments {
     /// A sentence for the model about arguments that do not fit; it contains no value. `None`: they fit. A null may stand
     /// for an argument that is left out, as models write it.
     pub fn unfit(&self, given: &Map<String, Value>) -> Option<String> {
-        let mut given = Value::Object(given.clone());
-        if self.validator.is_valid(&given) {
-            return None;
+        self.fitted(given.clone()).err()
+    }
+
+    /// The arguments as they fit: without nulls if they fit only then.
+    ///
+    /// # Errors
+    /// They do not fit; the sentence of [`Self::unfit`].
+    pub fn fitted(&self, given: Map<String, Value>) -> Result<Map<String, Value>, String> {
+        let mut given = Value::Object(given);
+        if !self.validator.is_valid(&given) {
+            drop_nulls(&mut given);
+            let errors: Vec<String> = self.validator.iter_errors(&given).take(MOST_LISTED).map(one).collect();
+            if !errors.is_empty() {
+                return Err(format!("The arguments do not fit: {}.", errors.join("; ")));
+            }
         }
-        drop_nulls(&mut given);
-        let errors: Vec<String> = self.validator.iter_errors(&given).take(MOST_LISTED).map(one).collect();
-        (!errors.is_empty()).then(|| format!("The arguments do not fit: {}.", errors.join("; ")))
+        match given {
+            Value::Object(given) => Ok(given),
+            _ => Ok(Map::new()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! It reads no disk and no clock: files, environment and the time are arguments.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-mod arguments;
+pub mod arguments;
 mod call_time;
 mod check;
 mod examine;

@@ -107,7 +107,12 @@ impl Call {
         self.ended = true;
         self.tally.silence = self.watch.longest(now);
         self.gap(self.watch.unheard(now), false, out);
-        for spoken in self.playback.interrupt(None, now).spoken {
+        let found = self.playback.interrupt(self.speech.active(), now);
+        // A form after the call is about what the caller heard.
+        for truncation in found.truncations.into_iter().filter(|_| self.plan.after_call.is_some()) {
+            self.truncate(truncation, out);
+        }
+        for spoken in found.spoken {
             let spoken = Spoken { interrupted: false, ..spoken };
             self.spoken(spoken, out);
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::assistant::arguments::Arguments;
 use crate::assistant::plan::{
-    Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy, Rule, Tool,
-    TurnTaking, Version, Work,
+    AfterCall, Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy,
+    Rule, Tool, TurnTaking, Version, Work,
 };
 use crate::id::{ItemId, Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};
@@ -387,6 +388,19 @@ fn a_model_that_does_not_answer_is_asked_again_then_abandoned() {
 #[test]
 fn a_response_that_goes_silent_ends_the_call() {
     insta::assert_snapshot!(play(vec![started("r1"), audio("a", 1_000), echo_at(1_060, 1), At(ms(9_000))]));
+}
+
+#[test]
+fn a_model_that_fills_in_a_form_knows_what_was_heard() {
+    for has_form in [true, false] {
+        let mut plan = plan();
+        let form = Arguments::new(serde_json::Map::new()).unwrap();
+        plan.after_call = has_form.then_some(AfterCall { form, summary: false, webhook: None });
+        let talk = vec![started("r1"), audio("a", 1_000), At(ms(530)), On(Event::CallerHungUp)];
+        let text = play_with(plan, talk);
+        assert_eq!(text.contains("Truncate(a 500ms)"), has_form, "{text}");
+        assert!(text.ends_with("End(CallerHungUp)\n"), "{text}");
+    }
 }
 
 #[test]

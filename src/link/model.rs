@@ -1,10 +1,13 @@
 //! The model's socket: translates OpenAI Realtime into the call's events. `connect.rs` opens a session, and
 //! `configure.rs` builds its configuration from the plan.
 
+mod aside;
 mod capture;
 mod configure;
 mod connect;
+mod form;
 mod listing;
+mod pending;
 mod pulse;
 mod requests;
 mod seed;
@@ -45,7 +48,9 @@ pub use capture::NotCaptured;
 pub use configure::{LeftOut, session};
 pub use connect::{NotConnected, Probe, probe};
 use connect::{configure, open, until_created};
+pub use form::{Filled, NotFilled};
 use listing::Listing;
+use pending::Pending;
 use pulse::{Check, Pulse};
 use requests::{Kind, Requests};
 use seed::Seed;
@@ -84,6 +89,9 @@ pub struct ModelLink {
     out_of_band: u64,
     /// The server echoes the metadata of requests.
     echoes: bool,
+    /// The response to the latest of them.
+    aside: Option<ResponseId>,
+    pending: Pending,
     left_out: LeftOut,
     /// A limit of the account is almost used up until then.
     limited: Option<Instant>,
@@ -143,6 +151,8 @@ impl ModelLink {
             asked: 0,
             out_of_band: 0,
             echoes: false,
+            aside: None,
+            pending: Pending::default(),
             left_out,
             limited: None,
             expires: Some(now() + left),
@@ -165,6 +175,11 @@ impl ModelLink {
     pub fn append(&mut self, chunk: &Chunk) {
         self.pulse.audio_flows();
         self.send(realtime::append(chunk));
+    }
+
+    /// Whether the session has ended.
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// Whether so much waits for the model that it cannot be reading.
@@ -190,9 +205,8 @@ impl ModelLink {
 
     /// The same, outside the conversation.
     pub fn say_out_of_band(&mut self, request: &Request) {
-        self.out_of_band += 1;
-        let prompt = self.prompt(request);
-        let frame = realtime::response_create_out_of_band(&out_of_band_id(self.out_of_band), &prompt);
+        let (event, prompt) = (self.next_aside(), self.prompt(request));
+        let frame = realtime::response_create_out_of_band(&event, &prompt);
         self.request(Kind::OutOfBand, frame);
     }
 
@@ -362,8 +376,12 @@ impl ModelLink {
                 Event::SpeechStarted(ItemId::from(&*item))
             }
             Incoming::SpeechStopped => Event::SpeechStopped,
-            Incoming::ResponseCreated { response: Some(response), out_of_band: true, .. } => {
-                Event::OutOfBandStarted(ResponseId::from(&*response))
+            Incoming::ResponseCreated { response: Some(response), out_of_band: true, request } => {
+                let response = ResponseId::from(&*response);
+                if request.is_some_and(|request| request == out_of_band_id(self.out_of_band)) {
+                    self.aside = Some(response.clone());
+                }
+                Event::OutOfBandStarted(response)
             }
             Incoming::ResponseCreated { response: None, .. } => {
                 // Its audio or its calls will name it.
@@ -492,6 +510,7 @@ impl ModelLink {
     }
 
     fn event(&mut self, event: Event) {
+        self.pending.saw(&event);
         if let Some(seed) = &mut self.seed {
             seed.saw(&event);
         }

@@ -32,7 +32,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, meaning: &
 }
 
 /// Every metric.
-const METRICS: [Metric; 20] = {
+const METRICS: [Metric; 21] = {
     use Kind::{Counter, Gauge, Histogram};
     [
         metric("switchboard_calls_active", Gauge, "", "Calls that ring or are in progress"),
@@ -87,6 +87,12 @@ const METRICS: [Metric; 20] = {
             Counter,
             "outcome",
             "Recordings: complete, incomplete (the disk was slow or full), failed (no file); uploaded, not_uploaded (a try failed)",
+        ),
+        metric(
+            "switchboard_forms_total",
+            Counter,
+            "outcome",
+            "Forms after calls: ok, skipped (nothing was said, or the provider cannot), invalid (it did not fit twice), late, failed, lost",
         ),
         metric("switchboard_anomalies_total", Counter, "code", "Unexpected events that were handled"),
         metric("switchboard_refusals_total", Counter, "layer, why", "Requests refused"),
@@ -162,6 +168,8 @@ const REFUSALS: [(&str, &str, &str); 24] = [
 const OUTCOMES: [&str; 3] = ["applied", "rejected", "fixed"];
 const TOKENS: [&str; 2] = ["in", "out"];
 const RECORDINGS: [&str; 5] = ["complete", "incomplete", "failed", "uploaded", "not_uploaded"];
+/// What becomes of a form after a call.
+const FORMS: [&str; 6] = ["ok", "skipped", "invalid", "late", "failed", "lost"];
 const MESSAGES: [&str; 3] = ["taken", "delivered", "given_up"];
 const DELIVERIES: [&str; 4] = ["delivered", "failed", "given_up", "unclear"];
 const RECORDS: [&str; 3] = ["written", "spilled", "dropped"];
@@ -232,6 +240,9 @@ fn begin() {
     }
     for outcome in RECORDINGS {
         recording_counter(outcome).increment(0);
+    }
+    for outcome in FORMS {
+        form_counter(outcome).increment(0);
     }
     for what in MESSAGES {
         counter!("switchboard_messages_total", "what" => what).increment(0);
@@ -388,6 +399,16 @@ fn recording_counter(outcome: &'static str) -> Counter {
     counter!("switchboard_recordings_total", "outcome" => outcome)
 }
 
+/// Counts what became of a form: one of `FORMS`.
+pub fn form(outcome: &'static str) {
+    debug_assert!(FORMS.contains(&outcome), "{outcome} is not in FORMS");
+    form_counter(outcome).increment(1);
+}
+
+fn form_counter(outcome: &'static str) -> Counter {
+    counter!("switchboard_forms_total", "outcome" => outcome)
+}
+
 /// Counts a roster that is in force from now on.
 pub fn roster_loaded(roster: &Roster) {
     counter!("switchboard_reloads_total", "outcome" => "applied").increment(1);
@@ -482,6 +503,7 @@ mod tests {
             "switchboard_messages_total{what=\"given_up\"} 0",
             "switchboard_deliveries_total{via=\"sms\",outcome=\"unclear\"} 0",
             "switchboard_recordings_total{outcome=\"failed\"} 0",
+            "switchboard_forms_total{outcome=\"invalid\"} 0",
             "switchboard_first_word_seconds_count 0",
             "switchboard_silence_seconds_count 0",
             "switchboard_reconnects_total{cause=\"deaf\",outcome=\"failed\"} 0",

@@ -12,6 +12,8 @@ use crate::tool::Tools;
 
 /// How long the goodbyes may take: 10 s to be heard, and the end of the sockets. They end when the drain time does.
 const GOODBYES: Duration = Duration::from_secs(13);
+/// The part of it in which a form that is not filled in is given up and its record written.
+const LAST_FORMS: Duration = Duration::from_secs(1);
 /// How long to wait for the last `/after-stream` requests once all streams are closed.
 const LAST_QUESTIONS: Duration = Duration::from_secs(3);
 /// How long after that Twilio's status reports are still accepted. Nothing depends on them.
@@ -95,7 +97,10 @@ async fn end_calls(switchboard: &Switchboard, time: Duration) -> Ended {
             tracing::warn!(calls, "Saying goodbye to the remaining calls");
         }
         switchboard.say_goodbyes();
-        if timeout(GOODBYES, switchboard.empty()).await.is_err() {
+        if timeout(GOODBYES - LAST_FORMS, switchboard.empty()).await.is_err() {
+            switchboard.end_forms();
+        }
+        if timeout(LAST_FORMS, switchboard.empty()).await.is_err() {
             tracing::error!(calls = switchboard.calls(), "Some calls did not end and are cut off");
             all = false;
         }
@@ -190,6 +195,18 @@ mod tests {
         let (switchboard, call) = leaving(false);
         drop(call);
         assert!(end_calls(&switchboard, Duration::ZERO).await.all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_takes_too_long_is_given_up_within_the_time() {
+        let (switchboard, form) = leaving(true);
+        let given_up = switchboard.forms_ended();
+        let began = now();
+        tokio::join!(end_calls(&switchboard, Duration::ZERO), async {
+            given_up.cancelled().await;
+            drop(form);
+        });
+        assert_eq!(now() - began, GOODBYES - LAST_FORMS);
     }
 
     #[test]

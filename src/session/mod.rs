@@ -9,6 +9,7 @@ mod adopt;
 mod breaker;
 mod clock;
 mod closed;
+mod form;
 mod input;
 mod jobs;
 mod model;
@@ -97,6 +98,8 @@ pub struct Switchboard {
     goodbyes_began: AtomicBool,
     /// Cancelled when no prepared line is captured any more: the server drains, or it never did.
     no_captures: CancellationToken,
+    /// Cancelled when the server stops: a form that is not filled in is given up.
+    no_forms: CancellationToken,
     records: Records,
     recordings: Option<Recordings>,
     /// See [`Parts::now`].
@@ -191,6 +194,7 @@ impl Switchboard {
         let notices = Notices::new(parts.tools.clone(), lasting.clone(), workers.home().clone());
         Ok(Self {
             no_captures,
+            no_forms: CancellationToken::new(),
             workers,
             breakers: Arc::new(Breakers::new(parts.providers, parts.tls.clone())),
             roster: parts.roster,
@@ -492,6 +496,16 @@ impl Switchboard {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Cancelled by [`Self::end_forms`].
+    pub fn forms_ended(&self) -> CancellationToken {
+        self.no_forms.clone()
+    }
+
+    /// Gives up the forms that are not filled in. Their calls are over.
+    pub fn end_forms(&self) {
+        self.no_forms.cancel();
     }
 
     /// Waits until every call is over. The server must be draining.

@@ -1,5 +1,6 @@
 //! The model's side of a session: connecting, ready, or gone for good. `standby.rs` keeps a second session beside it.
 
+mod form;
 mod standby;
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use tracing::Span;
 
 use super::Switchboard;
 use crate::assistant::plan::Plan;
-use crate::call::{Anomaly, Event, Loss, Lost, Outcome, TurnControl, initial_turn_control};
+use crate::call::{Anomaly, Event, Loss, Lost, Note, Outcome, TurnControl, initial_turn_control};
 use crate::link;
 use crate::link::model::{ModelLink, ModelStep, NotConnected};
 use crate::provider::{Cause, Class, Failure};
@@ -54,8 +55,12 @@ pub(super) struct Model {
     turns: TurnControl,
     /// Entered when a model's frame or a new connection is looked at: at the caller's frames it would only cost time.
     span: Span,
+    /// The caller had said something to a session that is gone.
+    had_words: bool,
     /// Anomalies that are not yet counted.
     pub anomalies: Vec<Anomaly>,
+    /// What happened after the call and is not yet filed.
+    pub notes: Vec<Note>,
 }
 
 enum State {
@@ -81,7 +86,9 @@ impl Model {
             attempts: 0,
             standby: None,
             span: Span::current(),
+            had_words: false,
             anomalies: Vec::new(),
+            notes: Vec::new(),
         };
         model.attempt(Duration::ZERO);
         model
@@ -264,6 +271,7 @@ impl Model {
         if link.check_alive(link::now()) {
             return None;
         }
+        self.had_words |= link.has_words();
         self.switchboard.breakers.failed(self.plan.at(self.endpoint()), &Failure::default());
         self.state = State::Gone;
         Some(Loss::Stalled.into())
@@ -272,6 +280,9 @@ impl Model {
     /// After the call: has a healthy model say the prepared lines that its plan lacks.
     pub async fn capture_missing(&mut self) {
         let State::Ready(link) = &mut self.state else { return };
+        if link.is_gone() {
+            return;
+        }
         let Switchboard { no_captures, tools, .. } = &*self.switchboard;
         tokio::select! {
             biased;

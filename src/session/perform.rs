@@ -77,6 +77,7 @@ impl Session {
                 false
             }
         };
+        self.file_form(&mut model).instrument(span.clone()).await;
         // From here on nothing can reach the call.
         drop(self);
         if went_well {

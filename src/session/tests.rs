@@ -14,6 +14,7 @@ use crate::provider::Provider;
 use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
+mod form;
 mod machines;
 mod model;
 mod replays;

@@ -18,7 +18,7 @@ use crate::yaml::{Key, Kind, MISSING, Node, Scalar, secrets};
 /// The keys of one provider.
 const PROVIDER: [&str; 5] = ["url", "key", "auth", "dialect", "abilities"];
 /// The keys of its `abilities`.
-const ABILITIES: [&str; 14] = [
+const ABILITIES: [&str; 15] = [
     "voices",
     "open_voices",
     "models",
@@ -32,6 +32,7 @@ const ABILITIES: [&str; 14] = [
     "truncates",
     "interrupts",
     "hosted_mcp",
+    "forms",
     "session",
 ];
 /// The keys of one of its `models`.
@@ -210,6 +211,7 @@ impl<'a> Reading<'a> {
             ("truncates", &mut abilities.truncates),
             ("interrupts", &mut abilities.interrupts_by_itself),
             ("hosted_mcp", &mut abilities.hosted_mcp),
+            ("forms", &mut abilities.forms),
         ] {
             if let Some(node) = fields.get(name) {
                 *flag = self.flag(node, name).unwrap_or(*flag);

@@ -278,6 +278,7 @@ fn the_tables_in_the_docs_match_the_code() {
         row("truncates", "`true`, `false`", &|a| yes(a.truncates)),
         row("interrupts", "`true`, `false`", &|a| yes(a.interrupts_by_itself)),
         row("hosted_mcp", "`true`, `false`", &|a| yes(a.hosted_mcp)),
+        row("forms", "`true`, `false`", &|a| yes(a.forms)),
         row("session", "`60m`, `2h`", &|a| format!("{}m", a.session_limit.as_secs() / 60)),
     ];
     let end = |shutdown: &Option<(std::borrow::Cow<'static, str>, std::borrow::Cow<'static, str>)>| {

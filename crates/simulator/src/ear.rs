@@ -206,7 +206,7 @@ fn settles(response: &ResponseLog) -> bool {
         && match response.aim {
             Aim::Greeting | Aim::Answer => !response.calls,
             Aim::Goodbye => true,
-            Aim::Aside => false,
+            Aim::Aside | Aim::Form => false,
         }
 }
 

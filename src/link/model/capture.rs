@@ -1,6 +1,5 @@
 //! Capturing the prepared lines: the model says a sentence exactly, outside the conversation and for nobody to hear.
 
-use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +7,12 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::Span;
 
-use super::{ModelLink, ModelStep, now, out_of_band_id};
+use super::aside::Broken;
+use super::{ModelLink, now};
 use crate::assistant::plan::SoundKey;
-use crate::call::{About, Event, Fault, Outcome, Who};
-use crate::id::{ItemId, ResponseId};
+use crate::call::{Event, Outcome, Who};
+use crate::id::ItemId;
 use crate::provider::{Cause, Failure};
 use crate::secret::Private;
 use crate::sound::Store;
@@ -83,10 +82,18 @@ impl NotCaptured {
     }
 }
 
+impl From<Broken> for NotCaptured {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Refused(failure) => Self::of(&failure),
+            Broken::Lost => Self::Lost,
+        }
+    }
+}
+
 /// A response while it is spoken.
 #[derive(Default)]
 struct Spoken {
-    response: Option<ResponseId>,
     ulaw: Vec<u8>,
     /// What each of its items says.
     words: Vec<(ItemId, Private)>,
@@ -156,8 +163,7 @@ impl ModelLink {
     /// # Errors
     /// It did not.
     pub async fn capture(&mut self, text: &str) -> Result<Clip, NotCaptured> {
-        self.out_of_band += 1;
-        let event = out_of_band_id(self.out_of_band);
+        let event = self.next_aside();
         let tongue = self.plan.language.as_ref().map(|language| format!(" in {}", language.name()));
         let instructions = format!(
             "You are the voice of a telephone assistant. Say exactly this{}, word for word, in a calm and friendly \
@@ -177,48 +183,30 @@ impl ModelLink {
         if LENGTH.contains(&clip.duration()) { Ok(clip) } else { Err(NotCaptured::Length) }
     }
 
-    /// Collects what the out-of-band response says. Whatever else the model does belongs to a conversation that is over.
+    /// Collects what the out-of-band response says.
     async fn spoken(&mut self) -> Result<Spoken, NotCaptured> {
         let mut spoken = Spoken::default();
-        loop {
-            let step = poll_fn(|cx| self.poll_step(&Span::none(), cx)).await;
-            let ModelStep::Event(event) = step else { continue };
-            match event {
-                Event::OutOfBandStarted(response) => {
-                    spoken.response.get_or_insert(response);
-                }
-                Event::ModelAudio { response, item, chunk }
-                    if spoken.response.as_ref() == Some(&response) =>
-                {
-                    spoken.hear(item, &chunk)?;
-                }
-                Event::Transcript { who: Who::Assistant, item, text } => {
-                    let own = spoken.words.iter_mut().find(|(heard, _)| *heard == item);
-                    own.into_iter().for_each(|(_, words)| *words = text.clone());
-                }
-                Event::ResponseEnded { response, outcome } if spoken.response.as_ref() == Some(&response) => {
-                    return match outcome {
-                        Outcome::Completed => Ok(spoken),
-                        Outcome::Failed(failure) => Err(NotCaptured::of(&failure)),
-                        Outcome::Incomplete(_) | Outcome::Cancelled(_) => Err(NotCaptured::Failed),
-                    };
-                }
-                Event::ModelFault(Fault { about: About::OutOfBand, failure, active }) => {
-                    // Nobody hears the other response: the call is over.
-                    active.iter().for_each(|response| self.cancel(response));
-                    return Err(NotCaptured::of(&failure));
-                }
-                Event::ModelLost(_) => return Err(NotCaptured::Lost),
-                _ => {}
+        let outcome = self.follow_aside(|event, own| match event {
+            Event::ModelAudio { response, item, chunk } if own == Some(response) => spoken.hear(item, chunk),
+            Event::Transcript { who: Who::Assistant, item, text } => {
+                let own = spoken.words.iter_mut().find(|(heard, _)| heard == item);
+                own.into_iter().for_each(|(_, words)| *words = text.clone());
+                Ok(())
             }
+            _ => Ok(()),
+        });
+        match outcome.await? {
+            Outcome::Completed => Ok(spoken),
+            Outcome::Failed(failure) => Err(NotCaptured::of(&failure)),
+            Outcome::Incomplete(_) | Outcome::Cancelled(_) => Err(NotCaptured::Failed),
         }
     }
 }
 
 impl Spoken {
-    fn hear(&mut self, item: ItemId, chunk: &Chunk) -> Result<(), NotCaptured> {
-        if self.words.last().is_none_or(|(last, _)| *last != item) {
-            self.words.push((item, Private::from(String::new())));
+    fn hear(&mut self, item: &ItemId, chunk: &Chunk) -> Result<(), NotCaptured> {
+        if self.words.last().is_none_or(|(last, _)| last != item) {
+            self.words.push((item.clone(), Private::from(String::new())));
         }
         let ulaw = base64::engine::general_purpose::STANDARD.decode(chunk.as_str());
         self.ulaw.extend(ulaw.unwrap_or_default());

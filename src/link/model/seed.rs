@@ -66,6 +66,7 @@ impl ModelLink {
 
     /// Ends the caller's turn.
     pub fn commit(&mut self) {
+        self.pending.committed();
         self.send(realtime::commit());
     }
 
@@ -85,6 +86,7 @@ impl ModelLink {
 
     /// Sends the output of a tool call. If another session made the call, its result becomes a message.
     pub fn answer_tool(&mut self, id: &ToolCallId, output: &str) {
+        self.pending.answered(id);
         if self.is_ours(id.as_str()) {
             return self.send(realtime::function_output(id.as_str(), output));
         }
@@ -98,11 +100,13 @@ impl ModelLink {
 
     /// Adds a line to the conversation.
     pub fn tell(&mut self, line: &Line) {
+        self.pending.told(line);
         self.add(&line.into());
     }
 
     /// Adds one part of the conversation.
     fn add(&mut self, turn: &Turn) {
+        self.pending.given(turn);
         let frame = match turn {
             Turn::Caller(text) | Turn::Note(text) => realtime::user_text(text.expose()),
             Turn::CallerAudio(audio) => realtime::user_audio(audio),

@@ -380,7 +380,7 @@ fn tls() -> Arc<ClientConfig> {
 }
 
 /// A link and the other end of its socket.
-async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<TcpStream>) {
+pub(super) async fn linked(plan: Plan) -> (ModelLink, tokio_tungstenite::WebSocketStream<TcpStream>) {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let plan = placed(plan, &listener);
     let server = async {

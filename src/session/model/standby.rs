@@ -231,6 +231,11 @@ impl Model {
         standby.held.iter_mut().for_each(|held| held.spoke = false);
     }
 
+    /// Whether a second session has the conversation.
+    pub(super) fn has_filled_standby(&mut self) -> bool {
+        self.standby.as_mut().is_some_and(|standby| standby.filled().is_some())
+    }
+
     /// It takes over. The other session is closed without an event.
     pub fn use_standby(&mut self) {
         let Some(mut standby) = self.standby.take() else { return };

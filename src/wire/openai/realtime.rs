@@ -3,6 +3,7 @@
 //! Source: the Realtime API's client and server events (GA). Unknown events, fields and values never fail. The names of
 //! the beta and of xAI are accepted everywhere, because compatible servers mix them.
 
+mod aside;
 mod seed;
 mod trouble;
 mod usage;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::provider::usage::{Tokens, Transcribed};
 use crate::wire::{Text, chunk_of};
+pub use aside::{Function, response_create_of_form, response_create_of_line, response_create_out_of_band};
 pub use seed::{function_call, system_text, user_audio};
 use switchboard_audio::{Chunk, InvalidChunk};
 pub use trouble::{Cancelled, ErrorBody, Incomplete, RateLimit, Status};
@@ -50,9 +52,9 @@ pub enum Incoming<'a> {
     ResponseCreated {
         /// `None`: the event does not name it.
         response: Option<Cow<'a, str>>,
-        /// It was requested with [`response_create_out_of_band`], outside the conversation.
+        /// It was requested outside the conversation.
         out_of_band: bool,
-        /// The `request` of the metadata that it was requested with.
+        /// The `event_id` of its request, from the metadata.
         request: Option<String>,
     },
     AudioDelta {
@@ -204,8 +206,7 @@ pub fn parse(frame: &Bytes) -> Result<Incoming<'_>, BadEvent> {
         "response.created" => {
             let response: RawResponse<'_> = read(raw.response).ok_or(BadEvent)?;
             let metadata = value(response.metadata);
-            let request = metadata["request"].as_str().map(str::to_owned);
-            let out_of_band = metadata["purpose"] == OUT_OF_BAND;
+            let (out_of_band, request) = (aside::is_one(&metadata), aside::request(&metadata));
             Incoming::ResponseCreated { response: text(response.id), out_of_band, request }
         }
         "response.done" => Incoming::ResponseDone(response_done(raw.response).ok_or(BadEvent)?),
@@ -594,24 +595,6 @@ pub fn response_create(
         request["response"]["metadata"] = metadata.clone();
     }
     request.to_string()
-}
-
-/// The `purpose` of an out-of-band response.
-const OUT_OF_BAND: &str = "out_of_band";
-
-/// Requests a response outside the conversation. It may run next to the active one, and calls no tools. An error about it
-/// names `event`.
-pub fn response_create_out_of_band(event: &str, instructions: &str) -> String {
-    let response = json!({"conversation": "none", "instructions": instructions, "tool_choice": "none",
-        "metadata": {"purpose": OUT_OF_BAND}});
-    json!({"type": "response.create", "event_id": event, "response": response}).to_string()
-}
-
-/// The same for a line that is said exactly, without a look at the conversation.
-pub fn response_create_of_line(event: &str, instructions: &str, line: &str) -> String {
-    let response = json!({"conversation": "none", "input": [], "instructions": instructions, "tool_choice": "none",
-        "metadata": {"purpose": OUT_OF_BAND, "line": line}});
-    json!({"type": "response.create", "event_id": event, "response": response}).to_string()
 }
 
 #[cfg(test)]

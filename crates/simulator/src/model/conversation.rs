@@ -173,6 +173,14 @@ impl Conversation {
         }
     }
 
+    /// The caller's turns in words, as far as there are any.
+    pub fn caller_said(&self) -> Vec<String> {
+        let turns = self.items.iter().filter(|item| item.value["role"] == "user");
+        let parts = turns.flat_map(|item| item.value["content"].as_array().into_iter().flatten());
+        let words = parts.filter_map(|part| part["transcript"].as_str().or(part["text"].as_str()));
+        words.filter(|words| !words.trim().is_empty()).map(str::to_owned).collect()
+    }
+
     /// Text and audio tokens of the whole conversation: a token is 4 characters, 100 ms of the caller or 50 ms of
     /// the assistant.
     pub fn tokens(&self) -> (u64, u64) {

@@ -121,6 +121,8 @@ pub enum Aim {
     Goodbye,
     /// Out of band, or a short word between two turns: a check, a filler.
     Aside,
+    /// Out of band, and it must call a function.
+    Form,
 }
 
 /// How far a response has come.
@@ -286,7 +288,7 @@ impl Which {
     pub(super) fn means(self, nth: usize, aim: Aim) -> bool {
         match self {
             // One beside the conversation only if it is meant by its number or its aim.
-            Which::Any => aim != Aim::Aside,
+            Which::Any => !matches!(aim, Aim::Aside | Aim::Form),
             Which::Nth(wanted) => wanted == nth,
             Which::For(wanted) => wanted == aim,
         }

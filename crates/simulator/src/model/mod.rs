@@ -3,6 +3,7 @@
 //! It is written from OpenAI's reference and does not use the server's wire types, so that a mistake in those shows
 //! here. It understands no words: it detects energy, counts turns and follows its script.
 
+mod budget;
 mod calls;
 mod config;
 mod connection;
@@ -11,6 +12,7 @@ mod dialect;
 mod faults;
 mod fields;
 mod format;
+mod forms;
 mod hosted;
 mod hosting;
 mod input;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::faults::Fault;
-use super::script::Script;
+use super::script::{Reply, Script};
 use super::speech::Speech;
 
 /// The models of the real service in November 2026.
@@ -65,6 +65,9 @@ pub struct ModelOptions {
     pub speech: Speech,
     /// Its script.
     pub script: Script,
+    /// The n-th answers the session's n-th request that forces a function, whatever the function is. Later ones are
+    /// called with values that fit their schemas.
+    pub forms: Vec<Reply>,
     /// The hosted MCP servers and how their calls run.
     pub hosting: Hosting,
     /// Its faults.
@@ -111,6 +114,7 @@ impl Default for ModelOptions {
             burst: 5.0,
             speech: Speech::default(),
             script: Script::default(),
+            forms: Vec::new(),
             hosting: Hosting::default(),
             faults: Vec::new(),
             faulty_connections: None,

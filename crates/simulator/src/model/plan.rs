@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::faults::{Aim, Fault};
 use super::format::{self, Format};
+use super::forms;
 use super::parts::{Cause, Kind, Part, Utterance};
 use super::script::{self, FollowUps, Reply};
 use super::speech;
@@ -33,9 +34,11 @@ impl Session {
         let text_only = has_text || (!out_of_band && self.options().text_after_seed && self.seeded_words);
         let is_first = self.turns == 0 && self.shared.reply().is_none();
 
+        let forced = forms::forced(&pick("tool_choice")).map(str::to_owned);
         let mut answers = None;
         let mut approved = Vec::new();
         let mut reply = match requested {
+            _ if forced.is_some() => self.forced_reply(forced.as_deref().unwrap_or_default(), &tools),
             Some(line) => Reply::say(line),
             None if out_of_band => Reply::say(speech::DONE),
             None if cause == Cause::Idle => Reply::say(speech::STILL_THERE),
@@ -78,7 +81,8 @@ impl Session {
             let named = |tool: &Value| tool["type"] == "function" && tool["name"] == name;
             may_call && tools.as_array().is_some_and(|tools| tools.iter().any(named))
         };
-        reply.calls.retain(|(name, _)| has_function(name));
+        // A model that does not behave calls whatever it likes.
+        reply.calls.retain(|(name, _)| forced.is_some() || has_function(name));
         reply.hosted.retain(|call| may_call && self.has_hosted(&tools, call));
         if !in_parallel && reply.calls.len() > 1 {
             let calls = reply.calls.split_off(1);
@@ -129,7 +133,10 @@ impl Session {
     /// What a response is for, as far as its options say.
     pub fn aim_of(&self, options: &Value) -> Aim {
         match options["metadata"]["purpose"].as_str() {
-            _ if options["conversation"] == "none" => Aim::Aside,
+            _ if options["conversation"] == "none" => match forms::forced(&options["tool_choice"]) {
+                Some(_) => Aim::Form,
+                None => Aim::Aside,
+            },
             Some("greeting") => Aim::Greeting,
             Some("goodbye") => Aim::Goodbye,
             _ if script::requested_line(&options["metadata"]).is_some() => Aim::Aside,

@@ -33,6 +33,7 @@ impl Session {
     /// Handles `response.create`.
     pub fn create_response(&mut self, options: Value) -> Result<(), Refusal> {
         self.config.check_response(&options, self.has_audio)?;
+        self.check_choice(&options)?;
         self.request_count += 1;
         let nth = self.request_count;
         let in_conversation = options["conversation"] != "none";
@@ -171,12 +172,22 @@ impl Session {
                 }
                 if sent < total {
                     let next = self.speak(response);
+                    if self.exceeds(response, 0) {
+                        return self.run_out(response);
+                    }
                     return self.trouble_response(response, false).unwrap_or(next);
                 }
             }
-            Kind::Text(_) | Kind::Request { .. } => self.open_part(response),
-            Kind::Call { .. } => {
-                let (is_open, takes) = (part.opened, self.options().call_takes);
+            Kind::Request { .. } => self.open_part(response),
+            Kind::Text(text) => {
+                let length = text.len();
+                self.open_part(response);
+                if self.exceeds(response, length) {
+                    return self.run_out(response);
+                }
+            }
+            Kind::Call { arguments, .. } => {
+                let (is_open, takes, length) = (part.opened, self.options().call_takes, arguments.len());
                 self.open_part(response);
                 if response.twist == Some(Twist::WhiteSpace) {
                     return self.twist(response, Twist::WhiteSpace);
@@ -186,6 +197,9 @@ impl Session {
                 }
                 if let Some(next) = self.trouble_response(response, true) {
                     return next;
+                }
+                if self.exceeds(response, length) {
+                    return self.run_out(response);
                 }
             }
             Kind::Hosted { .. } if part.opened => return Next::Waits,

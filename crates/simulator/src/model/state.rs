@@ -95,6 +95,8 @@ pub(super) struct Session {
     pub response_count: usize,
     /// Responses that the client asked for.
     pub request_count: usize,
+    /// Requests that forced a function.
+    pub forced_count: usize,
     /// Turns that the caller has taken.
     pub turns: usize,
     /// The item id of the turn that is being spoken.
@@ -158,6 +160,7 @@ impl Session {
             responses: Vec::new(),
             response_count: 0,
             request_count: 0,
+            forced_count: 0,
             turns: 0,
             user_item: None,
             has_audio: false,

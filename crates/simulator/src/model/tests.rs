@@ -19,6 +19,7 @@ use switchboard_audio::{SILENCE, encode};
 mod dialects;
 mod events;
 mod faults;
+mod forms;
 mod seeds;
 mod tools;
 

@@ -177,7 +177,8 @@ impl Session {
             }
             Trouble::EndlessArguments => {
                 response.twist = Some(Twist::WhiteSpace);
-                let tools = self.config.session()["tools"].as_array();
+                let tools =
+                    response.options.get("tools").unwrap_or(&self.config.session()["tools"]).as_array();
                 let first = tools.and_then(|tools| tools.iter().find(|tool| tool["type"] == "function"));
                 let name = first.and_then(|tool| tool["name"].as_str()).unwrap_or("end_call").to_owned();
                 let kind = Kind::Call { name, arguments: String::new(), call_id: self.new_id("call_") };
@@ -206,7 +207,7 @@ impl Session {
     }
 
     /// The response answers nothing: what it was to answer waits for the next one.
-    fn take_back(&mut self, response: &mut Response) {
+    pub fn take_back(&mut self, response: &mut Response) {
         response.answers_turn = false;
         if let Some((results, reply)) = response.answers.take() {
             self.results = results;
@@ -215,7 +216,7 @@ impl Session {
     }
 
     /// The next delta of a response that says nothing more.
-    pub fn twist(&mut self, response: &Response, twist: Twist) -> Next {
+    pub fn twist(&mut self, response: &mut Response, twist: Twist) -> Next {
         let (index, id) = (response.current, &response.id);
         let part = &response.parts[index];
         let (kind, delta) = match twist {
@@ -229,7 +230,8 @@ impl Session {
             _ => event["content_index"] = json!(0),
         }
         self.emit(event);
-        Next::In(EMPTY_DELTAS)
+        response.text_chars += delta.len();
+        if self.exceeds(response, 0) { self.run_out(response) } else { Next::In(EMPTY_DELTAS) }
     }
 
     /// Applies a trouble of the session.

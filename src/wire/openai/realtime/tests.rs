@@ -51,6 +51,9 @@ fn the_beta_is_written() {
 
 #[test]
 fn our_events_match_the_reference() {
+    let parameters = json!({"type": "object", "properties": {"wish": {"type": "string"}}});
+    let Value::Object(parameters) = parameters else { panic!("an object") };
+    let form = Function { name: "submit_form", description: "The form.", parameters: &parameters };
     let ours = [
         append(&Chunk::from_base64("////".into()).unwrap()),
         cancel("resp_X"),
@@ -69,6 +72,8 @@ fn our_events_match_the_reference() {
         ),
         response_create_out_of_band("c12", "Say \"wait\"."),
         response_create_of_line("c13", "Say \"wait\".", "wait"),
+        response_create_of_form("c14", "Fill it in.", form, 1_024, None),
+        response_create_of_form("c15", "Fill it in.", form, 700, Some("low")),
         approval("mcpr_1", true, "x"),
         approval("mcpr_2", false, "Ask first."),
         user_audio(&Chunk::from_base64("////".into()).unwrap()),
