@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::uploads::Uploads;
-use super::{From, Reload, Serve, Server, records};
+use super::{From, Reload, Serve, Server, limits, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
@@ -78,6 +78,7 @@ impl Server {
             tokens: ready.twilio_auth_tokens.clone(),
             machine: settings.machine.clone().unwrap_or_default(),
             max_calls: settings.max_calls,
+            cost_per_day: None,
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
@@ -110,6 +111,7 @@ impl Server {
         let roster = keeper.roster();
         let mailboxes = move |assistant: &str| mailbox(&roster.borrow(), assistant);
         let store = kept.as_ref().map(|(store, _)| store.clone());
+        background.spawn(limits::follow(store.clone(), switchboard.clone(), stop.clone()));
         tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {

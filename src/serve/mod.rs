@@ -2,6 +2,7 @@
 
 mod build;
 mod drain;
+mod limits;
 mod records;
 mod signals;
 mod uploads;

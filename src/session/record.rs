@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::limits::Limits;
 use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
 use crate::link;
@@ -26,6 +27,8 @@ pub(super) struct Records {
     pub prices: Arc<Prices>,
     /// What is kept of rings that no assistant answers.
     pub policy: RecordPolicy,
+    /// Learn what calls cost.
+    pub limits: Arc<Limits>,
 }
 
 impl Records {
@@ -58,6 +61,8 @@ pub(super) struct Filing {
     /// When the process stood still, in the call's time, and for how long.
     standstills: Vec<(Instant, Duration)>,
     bill: Bill,
+    /// How long the call lasted, in seconds, if it is over.
+    lasted: Option<f64>,
 }
 
 impl Filing {
@@ -76,7 +81,22 @@ impl Filing {
             began: None,
             standstills: Vec::new(),
             bill: Bill::default(),
+            lasted: None,
         }
+    }
+
+    /// The same under this id.
+    pub fn named(self, id: RecordId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// What the call has cost so far as far as it is known, in dollars. The limits learn it, too.
+    pub fn cost(&self) -> f64 {
+        let so_far = || millis(link::now().saturating_duration_since(self.rang)) as f64 / 1_000.0;
+        let seconds = self.lasted.unwrap_or_else(so_far);
+        let Priced { at_least, .. } = self.bill.priced(&self.records.prices, seconds);
+        self.records.limits.spent(&self.id, at_least);
+        at_least
     }
 
     /// The stream began.
@@ -117,6 +137,8 @@ impl Filing {
         let seconds = millis(lasted) as f64 / 1_000.0;
         let (reason, longest_silence_ms) = (reason.code().to_owned(), millis(tally.silence));
         self.file(What::Ended(Ended { reason, seconds, longest_silence_ms }));
+        self.lasted = Some(seconds);
+        self.cost();
         let Priced { cost, .. } = self.bill.priced(&self.records.prices, seconds);
         cost.map(|cost| cost.total)
     }
@@ -130,8 +152,12 @@ impl Filing {
     }
 
     fn send(&mut self, at_ms: u64, what: What) {
+        let is_charged = matches!(what, What::Used { .. } | What::Transcribed { .. });
         let entry = Entry { at_ms, what };
         self.bill.add(&entry);
+        if is_charged {
+            self.cost();
+        }
         if let Some(sink) = &self.records.sink {
             sink(&self.id, entry);
         }
@@ -167,7 +193,12 @@ mod tests {
         let call = CallSid::parse("CA00000000000000000000000000000001").unwrap();
         let (assistant, caller, called) = ("clinic".to_owned(), Party::Withheld, Party::Withheld);
         let client = Client { call, assistant, caller, called, keep: Duration::ZERO };
-        let records = Records { sink: Some(sink), prices: Arc::default(), policy: RecordPolicy::default() };
+        let records = Records {
+            sink: Some(sink),
+            prices: Arc::default(),
+            policy: RecordPolicy::default(),
+            limits: Arc::default(),
+        };
         (Filing::new(records, Arc::new(plan()), &client), sent)
     }
 

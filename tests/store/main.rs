@@ -2,6 +2,7 @@
 
 mod calls;
 mod cases;
+mod limits;
 mod messages;
 mod postgres;
 mod trouble;
@@ -25,6 +26,12 @@ async fn sqlite_answers() {
 async fn sqlite_keeps_messages() {
     let folder = tempfile::tempdir().unwrap();
     messages::all(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_counts_for_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    limits::two_machines(&sqlite(&folder)).await;
 }
 
 #[tokio::test]
@@ -61,4 +68,5 @@ async fn postgres_does_the_same() {
     cases::knows_its_schema(&server.database("schema").await).await;
     cases::migrates_all_or_nothing(&server.database("migrates").await).await;
     messages::all(&server.database("messages").await).await;
+    limits::two_machines(&server.database("limits").await).await;
 }
