@@ -62,6 +62,7 @@ fn plan() -> Arc<Plan> {
             cost: None,
         },
         busy: line("All lines are busy."),
+        busy_dial: None,
         on_failure: OnFailure { line: line("Sorry."), dial: None },
         sounds: Arc::default(),
         record: RecordPolicy::default(),

@@ -150,6 +150,14 @@ impl Assistant {
         &self.subject.description
     }
 
+    /// The same with another gate, and another limit of a call's cost.
+    #[cfg(test)]
+    pub fn limited(&self, gate: Gate, cost: Option<f64>) -> Assistant {
+        let mut assistant = Self { gate, ..self.clone() };
+        assistant.plan.limits.cost = cost;
+        assistant
+    }
+
     /// Who gets through to it.
     pub fn gate(&self) -> &Gate {
         &self.gate
@@ -406,6 +414,7 @@ impl<'a> Check<'a> {
             hosted: Vec::new(),
             limits,
             busy,
+            busy_dial: None,
             on_failure,
             record,
             recording_notice,

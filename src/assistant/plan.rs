@@ -52,6 +52,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Said if the call cannot be taken.
     pub busy: Line,
+    /// Dialed after that.
+    pub busy_dial: Option<PhoneNumber>,
     pub on_failure: OnFailure,
     /// Played from memory while the model cannot speak.
     pub sounds: Arc<Sounds>,

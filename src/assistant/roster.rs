@@ -276,6 +276,15 @@ impl Roster {
         Some(roster)
     }
 
+    /// The same with another assistant in place of the one of its name.
+    #[cfg(test)]
+    pub fn with(mut self, assistant: Assistant) -> Roster {
+        let assistant = Arc::new(assistant);
+        let all = self.assistants.values_mut().chain(self.numbers.values_mut()).chain(&mut self.rest);
+        all.filter(|other| other.name() == assistant.name()).for_each(|it| *it = assistant.clone());
+        self
+    }
+
     /// Only the assistant of this name, with its numbers, for a rehearsal.
     pub fn alone(&self, name: &str) -> Roster {
         let mut roster = self.clone();

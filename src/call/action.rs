@@ -147,6 +147,8 @@ pub enum Line {
         target: String,
         why: TransferFailure,
     },
+    /// The call has almost cost what it may.
+    ComeToAnEnd,
     /// The phone's stream broke and came back.
     StreamBroke {
         /// The caller did not hear all that was said before.

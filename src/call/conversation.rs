@@ -53,6 +53,11 @@ impl From<&Line> for Turn {
                     format!("The caller interrupted you. Of your last words they heard: {}", text.expose());
                 Self::Note(news.into())
             }
+            Line::ComeToAnEnd => {
+                let news = "The call can go on only for a little while. Come to an end: settle what matters most in your next \
+                            answers, begin nothing new, and then say goodbye.";
+                Self::Note(news.to_owned().into())
+            }
             Line::StreamBroke { unheard } => {
                 let news = if *unheard {
                     "They did not hear the end of what you said last. Say briefly that you were cut off, and go on from \

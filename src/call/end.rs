@@ -75,6 +75,17 @@ impl Call {
         }
     }
 
+    /// The server shuts down.
+    pub(super) fn draining(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if let Some(parked) = &mut self.parked {
+            return parked.draining(now);
+        }
+        if let Some(lost) = &mut self.lost {
+            lost.draining(now);
+        }
+        self.say_goodbye(EndReason::ServerDraining, now, out);
+    }
+
     /// The server ends the call. The assistant says goodbye first.
     pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
         if let Some(ending) = &mut self.ending {

@@ -15,6 +15,7 @@ codes! {
         AssistantTransferred = "assistant.transferred",
         LimitSilence = "limit.silence",
         LimitDuration = "limit.duration",
+        LimitCost = "limit.cost",
         ModelUnreachable = "model.unreachable",
         ModelRefused = "model.refused",
         ModelMisconfigured = "model.misconfigured",
@@ -46,6 +47,7 @@ impl EndReason {
             | Self::AssistantTransferred
             | Self::LimitSilence
             | Self::LimitDuration
+            | Self::LimitCost
             | Self::ServerDraining
             | Self::OperatorEnded => false,
         }

@@ -139,6 +139,10 @@ pub enum Event {
     CallerStalled,
     /// The model takes no more audio.
     ModelStalled,
+    /// The call has cost most of what it may.
+    CostNear,
+    /// It has cost all of it. It is reported again and again, until the call ends.
+    CostReached,
     /// The server shuts down: say goodbye.
     Draining,
 }
@@ -184,6 +188,8 @@ impl Event {
             | Self::Returned(_)
             | Self::AudioLeft(_)
             | Self::CallerStalled
+            | Self::CostNear
+            | Self::CostReached
             | Self::Draining => false,
         }
     }

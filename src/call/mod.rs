@@ -295,15 +295,12 @@ impl Call {
                 count(Anomaly::CallerStalled, out);
             }
             Event::ModelStalled => self.model_lost(Loss::Stalled.into(), now, out),
-            Event::Draining => match &mut self.parked {
-                Some(parked) => parked.draining(now),
-                None => {
-                    if let Some(lost) = &mut self.lost {
-                        lost.draining(now);
-                    }
-                    self.say_goodbye(EndReason::ServerDraining, now, out);
-                }
-            },
+            Event::CostNear if self.ending.is_some() => {}
+            Event::CostNear => self.tell_model(Line::ComeToAnEnd, out),
+            // Nobody would hear the goodbye. It is reported again.
+            Event::CostReached if self.is_away() => {}
+            Event::CostReached => self.say_goodbye(EndReason::LimitCost, now, out),
+            Event::Draining => self.draining(now, out),
         }
         self.settle(now, out);
     }

@@ -101,6 +101,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::ModelFault(Fault::new(About::Request, Failure::default()))),
         1 => Just(Event::ModelWorking),
         1 => Just(Event::CallerStalled),
+        1 => Just(Event::CostNear),
         1 => Just(Event::StreamStarted),
     ]
 }
@@ -115,6 +116,7 @@ fn ending() -> impl Strategy<Value = Event> {
         Event::StreamLost,
         Event::CallerHungUp,
         Event::Draining,
+        Event::CostReached,
         Event::ModelStalled,
         Event::ModelLost(Loss::Closed.into()),
     ])

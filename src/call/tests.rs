@@ -81,6 +81,7 @@ pub(crate) fn plan() -> Plan {
             cost: None,
         },
         busy: SpokenLine { say: "All lines are busy.".to_owned(), language: "en-US" },
+        busy_dial: None,
         on_failure: OnFailure {
             line: SpokenLine { say: "Sorry.".to_owned(), language: "en-US" },
             dial: None,

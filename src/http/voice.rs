@@ -21,7 +21,7 @@ use crate::wire::twilio::signature::stream_base;
 use crate::wire::twilio::twiml::{Verb, document, sayable};
 use crate::wire::twilio::webhook::CallRequest;
 
-/// How long the phone of `on_failure` rings.
+/// How long the phone of `on_failure` or `busy` rings.
 const DIAL_SECONDS: u64 = 30;
 /// How long another machine may take to answer a question that came here.
 const FORWARDING: Duration = Duration::from_secs(2);
@@ -41,7 +41,8 @@ pub async fn incoming_call(
             let notice = notice.map(|line| said(line, |words| words.recorded));
             twiml(connect(&base, &ticket, notice.as_ref()))
         }
-        Ring::Busy(line) => twiml(say(&said(line, |words| words.busy))),
+        Ring::Busy(busy) => twiml(say_and_dial(busy, |words| words.busy)),
+        Ring::Blocked => twiml(document(&[Verb::Reject])),
         Ring::Nobody => {
             let locale = app.switchboard.words(&request.to).locale;
             twiml(say(&Line::ours(locale, |words| words.not_in_use)))
@@ -134,9 +135,15 @@ fn say(line: &Line) -> String {
 }
 
 fn sorry(on_failure: OnFailure) -> String {
-    let line = said(on_failure.line, OnFailure::prepared(on_failure.dial.is_some()));
+    let ours = OnFailure::prepared(on_failure.dial.is_some());
+    say_and_dial(on_failure, ours)
+}
+
+/// Says the line, or ours if Twilio would not say it, and then dials, if there is somebody.
+fn say_and_dial(OnFailure { line, dial }: OnFailure, ours: fn(&Words) -> &'static str) -> String {
+    let line = said(line, ours);
     let say = Verb::Say { text: &line.say, language: line.language };
-    match &on_failure.dial {
+    match &dial {
         Some(number) => {
             let (number, timeout_secs) = (number.expose(), DIAL_SECONDS);
             document(&[say, Verb::Dial { number, timeout_secs, caller_id: None, action: None }, Verb::Hangup])

@@ -137,7 +137,7 @@ const METRICS: [Metric; 21] = {
 };
 
 /// Why requests are refused: layer, why, and what that means.
-const REFUSALS: [(&str, &str, &str); 24] = [
+const REFUSALS: [(&str, &str, &str); 28] = [
     ("signature", "signature_missing", "not from Twilio"),
     ("signature", "signature_wrong", "not from Twilio, or PUBLIC_URL or TWILIO_AUTH_TOKEN is wrong"),
     ("signature", "signature_key", "signed with a shared key that TWILIO_SHARED_KEYS lacks"),
@@ -145,6 +145,10 @@ const REFUSALS: [(&str, &str, &str); 24] = [
     ("webhook", "glued_parameter", "a parameter's value is part of its name, as in `CallStatuscompleted=`"),
     ("webhook", "incomplete", "no valid CallSid or CallStatus"),
     ("admission", "busy", "MAX_CALLS calls are in progress"),
+    ("admission", "blocked", "the caller is in `block`"),
+    ("admission", "limit_caller", "the caller has called too often: `limits.calls_per_caller`"),
+    ("admission", "limit_calls", "the assistant has as many calls as `limits.calls`"),
+    ("admission", "limit_cost", "the day has cost as much as `limits.cost_per_day`"),
     ("admission", "draining", "the server is being stopped"),
     ("admission", "no_assistant", "no assistant answers the number"),
     ("admission", "replayed", "a webhook for a call that is in progress or over"),
@@ -497,6 +501,7 @@ mod tests {
             "switchboard_interruptions_total{assistant=\"clinic\"} 0",
             "switchboard_cost_dollars_total{assistant=\"clinic\"} 0",
             "switchboard_refusals_total{layer=\"admission\",why=\"replayed\"} 0",
+            "switchboard_refusals_total{layer=\"admission\",why=\"limit_cost\"} 0",
             "switchboard_anomalies_total{code=\"model.error\"} 0",
             "switchboard_reloads_total{outcome=\"rejected\"} 0",
             "switchboard_tokens_total{kind=\"out\"} 0",

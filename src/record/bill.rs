@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Entry, What};
+use super::refused::Refusal;
 use super::{Cost, TokenCounts};
 use crate::provider::prices::{ModelPrices, Money, Prices};
 use crate::provider::usage::{Tokens, Transcribed};
@@ -41,6 +42,8 @@ struct Used {
 pub struct Priced {
     /// `None` if nothing was charged, or not everything has a price.
     pub cost: Option<Cost>,
+    /// The dollars of what has a price.
+    pub at_least: f64,
     /// The models without a price.
     pub unpriced: Vec<String>,
 }
@@ -72,6 +75,8 @@ impl Bill {
             What::Transferred(transfer) => {
                 self.passed_on_ms = (transfer.outcome == "sent").then_some(entry.at_ms);
             }
+            // Nobody answered it, so nobody pays.
+            What::Ended(ended) if ended.reason == Refusal::Blocked.code() => self.carried = false,
             _ => {}
         }
     }
@@ -105,8 +110,8 @@ impl Bill {
                 None => unpriced.push(format!("{provider}/{model}")),
             }
         }
-        let cost = unpriced.is_empty().then(|| parts.cost(self.carrier(prices, ms), prices));
-        Priced { cost, unpriced }
+        let cost = parts.cost(self.carrier(prices, ms), prices);
+        Priced { at_least: cost.total, cost: unpriced.is_empty().then_some(cost), unpriced }
     }
 
     /// The carrier's legs: the caller's, the stream, and the one to a person.

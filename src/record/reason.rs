@@ -40,6 +40,11 @@ pub const REASONS: &[Reason] = &[
         "raise `limits.call`, or tell the assistant in its instructions to come to an end",
     ),
     wrong(
+        "limit.cost",
+        "the call cost as much as `limits.cost_per_call` allows",
+        "raise `limits.cost_per_call`, or have the assistant ask for less; `switchboard calls show` has the cost by part",
+    ),
+    wrong(
         "model.unreachable",
         "no session began at the provider, nor at a fallback, within 20 s",
         "check the network with `switchboard doctor`; name a `fallback` provider",
@@ -82,15 +87,21 @@ pub const REASONS: &[Reason] = &[
     ),
     wrong(
         "refused.busy",
-        "the phone rang while `MAX_CALLS` calls were under way, so the caller was asked to call later",
-        "raise `MAX_CALLS`, or add machines",
+        "the phone rang while `MAX_CALLS` calls were under way, or as many as `limits.calls` allows",
+        "raise `limits.calls` of the assistant if it has one; otherwise raise `MAX_CALLS`, or add machines",
     ),
     wrong(
         "refused.nobody",
         "no assistant answers this number",
         "add the number to `numbers` in an assistant's file; `switchboard who NUMBER` shows who answers it",
     ),
-    wrong("refused.limit", "a limit did not let the call begin", "raise the limit if the caller was welcome"),
+    fine("refused.blocked", "the caller is in `block`, so the call was rejected"),
+    wrong(
+        "refused.limit",
+        "the caller had called too often (`limits.calls_per_caller`), or the day had cost too much \
+         (`limits.cost_per_day`)",
+        "raise the limit if the caller was welcome; `switchboard_refusals_total` counts which limit it was",
+    ),
     wrong(
         "refused.failed",
         "the call could not be prepared, so the caller got the apology of `on_failure`",

@@ -176,9 +176,15 @@ impl Recorder {
         record.interruptions =
             u32::try_from(record.events.iter().filter(interrupted).count()).unwrap_or(u32::MAX);
         record.tokens = self.bill.tokens();
-        let Priced { cost, unpriced } = self.bill.priced(&self.prices, record.seconds);
+        let Priced { cost, unpriced, .. } = self.bill.priced(&self.prices, record.seconds);
         (record.cost, record.unpriced) = (cost, unpriced);
         record
+    }
+
+    /// What the call has cost so far, in dollars; `None` if nothing was charged, or not everything has a price.
+    pub fn cost(&self) -> Option<f64> {
+        let seconds = if self.ended { self.known.seconds } else { self.elapsed() };
+        self.bill.priced(&self.prices, seconds).cost.map(|cost| cost.total)
     }
 
     /// Seconds from the ring to the last entry.

@@ -166,6 +166,8 @@ impl Desk {
         self.engine.only(AlertKind::ProviderDown, down);
         let out = credit.iter().filter(|(_, is_out)| **is_out).map(|(name, _)| name.as_str());
         self.engine.only(AlertKind::Quota, out);
+        let near = switchboard.limits().days_near().borrow().clone();
+        self.engine.only(AlertKind::CostDay80, near.0.iter().map(String::as_str));
         let errors = standing.borrow().problems;
         let details = crate::problem::counted(errors, "error");
         self.engine.report(AlertKind::EditRejected, "", state(errors > 0), &details);

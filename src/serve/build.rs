@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alerts::{Alerts, Watched};
 use super::uploads::Uploads;
-use super::{From, Reload, Serve, Server, records};
+use super::{From, Reload, Serve, Server, limits, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
 use crate::disk;
@@ -85,6 +85,7 @@ impl Server {
             tokens: ready.twilio_auth_tokens.clone(),
             machine: settings.machine.clone().unwrap_or_default(),
             max_calls: settings.max_calls,
+            cost_per_day: settings.cost_per_day,
             providers: ready.providers.iter().map(|provider| provider.name.clone()).collect(),
             tls,
             tools: tools.clone(),
@@ -122,6 +123,7 @@ impl Server {
         };
         let store = kept.as_ref().map(|(store, _)| store.clone());
         let alerts = alerts(&settings, &tools, &switchboard, &keeper, store.clone());
+        background.spawn(limits::follow(store.clone(), switchboard.clone(), stop.clone()));
         tools.resume_messages(store, Arc::new(mailboxes)).await;
         listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {

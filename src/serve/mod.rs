@@ -3,6 +3,7 @@
 pub mod alerts;
 mod build;
 mod drain;
+mod limits;
 mod records;
 mod signals;
 mod uploads;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admission::Place;
+use super::limits::Ringing;
 use super::registry::{Refused, first_ticket_life};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;
@@ -66,7 +67,10 @@ impl Switchboard {
         if ticket.issued.abs_diff(unix_seconds()) >= first_ticket_life(&plan).as_secs() {
             return Err(Refused::Old);
         }
-        let place = self.admission.admit().ok_or(Refused::Busy)?;
+        // Its assistant let it in where it rang.
+        let ringing = Ringing { call: ticket.call.as_str(), assistant: assistant.name(), caller: None };
+        let now = jiff::Timestamp::now();
+        let place = self.admission.admit(&ringing, None, now).map_err(|_| Refused::Busy)?;
         Ok(Adoption { ticket, text: text.to_owned(), plan: Arc::new(plan), place, _session: session })
     }
 

@@ -12,7 +12,10 @@ mod closed;
 mod form;
 mod input;
 mod jobs;
+mod limits;
+mod meter;
 mod model;
+mod others;
 mod perform;
 mod phone;
 mod rare;
@@ -59,6 +62,9 @@ use admission::{Admission, Place};
 pub use adopt::Adoption;
 use breaker::Breakers;
 use jobs::Jobs;
+pub use limits::{DaysNear, Limits, Ringing, is_blocked};
+use meter::Meter;
+pub use others::Others;
 use perform::Session;
 use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
@@ -87,6 +93,7 @@ pub struct Switchboard {
     machine: String,
     tls: Arc<ClientConfig>,
     admission: Admission,
+    limits: Arc<Limits>,
     breakers: Arc<Breakers>,
     registry: Registry,
     workers: Workers,
@@ -114,6 +121,8 @@ pub struct Parts {
     /// This machine's name; empty if there is only one machine.
     pub machine: String,
     pub max_calls: usize,
+    /// What the calls of all assistants may cost together in a day of UTC, in dollars.
+    pub cost_per_day: Option<f64>,
     /// The names of the providers.
     pub providers: Vec<String>,
     pub tls: Arc<ClientConfig>,
@@ -135,8 +144,10 @@ pub struct Parts {
 pub enum Ring {
     /// Say the recording notice, if there is one, then open a stream with this ticket.
     Stream { ticket: String, notice: Option<Line> },
-    /// All places are taken.
-    Busy(Line),
+    /// All places are taken, or a limit is reached: say so, and dial if there is somebody.
+    Busy(OnFailure),
+    /// The assistant's file blocks the caller.
+    Blocked,
     /// No assistant answers this number.
     Nobody,
     /// The server takes no new calls.
@@ -192,6 +203,7 @@ impl Switchboard {
         }
         let (workers, lasting) = (Workers::start()?, TaskTracker::new());
         let notices = Notices::new(parts.tools.clone(), lasting.clone(), workers.home().clone());
+        let limits = Arc::new(Limits::new(parts.cost_per_day));
         Ok(Self {
             no_captures,
             no_forms: CancellationToken::new(),
@@ -201,14 +213,21 @@ impl Switchboard {
             keys: ticket::Keys::new(&parts.tokens),
             machine: parts.machine,
             tls: parts.tls,
-            admission: Admission::new(parts.max_calls),
+            admission: Admission::new(parts.max_calls, limits.clone()),
             registry: Registry::default(),
             sessions: TaskTracker::new(),
             tools: parts.tools,
             lasting,
             draining: AtomicBool::new(false),
             goodbyes_began: AtomicBool::new(false),
-            records: Records { sink: parts.records, prices: parts.prices, policy: parts.policy, notices },
+            records: Records {
+                sink: parts.records,
+                prices: parts.prices,
+                policy: parts.policy,
+                limits: limits.clone(),
+                notices,
+            },
+            limits,
             recordings: parts.recordings,
             now: parts.now,
         })
@@ -254,17 +273,20 @@ impl Switchboard {
 
     fn new_call(self: &Arc<Self>, request: &CallRequest) -> Ring {
         let Some(assistant) = self.roster.borrow().find_party(&request.to).cloned() else {
-            metrics::refused("admission", "no_assistant");
             tracing::warn!(call = %request.call, called = ?request.to, "No assistant answers this number");
-            self.records.refused(request, Answering::nobody(self.records.policy), Refusal::Nobody);
+            self.refused(request, Answering::nobody(self.records.policy), Refusal::Nobody);
             return Ring::Nobody;
         };
+        if is_blocked(assistant.gate(), &request.from) {
+            self.refused(request, Answering::from(&*assistant), Refusal::Blocked);
+            return Ring::Blocked;
+        }
         let facts = facts(request, self.now);
         let Some(plan) = plan_for(&assistant, &facts, &*self.tools) else {
-            self.records.refused(request, Answering::from(&*assistant), Refusal::Failed);
+            self.refused(request, Answering::from(&*assistant), Refusal::Failed);
             return Ring::Sorry(assistant.on_failure(&facts));
         };
-        self.open(Arc::new(plan), request, false)
+        self.open(Arc::new(plan), request, Some(&assistant))
     }
 
     /// The words for a caller of this party about whom nothing else is known.
@@ -363,7 +385,7 @@ impl Switchboard {
             }
             (Decision::Sorry | Decision::Press(_) | Decision::StreamAgain, ..) => sorry(),
             (Decision::Again, _, Some(plan)) if !retried && !self.is_draining() => {
-                match self.open(plan.clone(), request, true) {
+                match self.open(plan.clone(), request, None) {
                     // The caller has heard the notice.
                     Ring::Stream { ticket, .. } => Next::Stream { ticket },
                     _ => {
@@ -567,17 +589,45 @@ impl Switchboard {
         self.roster.borrow().len()
     }
 
-    fn open(self: &Arc<Self>, plan: Arc<Plan>, request: &CallRequest, retried: bool) -> Ring {
-        let call = request.call.clone();
-        let Some(place) = self.admission.admit() else {
-            metrics::refused("admission", "busy");
-            self.refused(request, &plan, retried, Refusal::Busy);
-            return Ring::Busy(plan.busy.clone());
+    /// What is counted for the limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Forgets what no longer counts, and finds the days whose cost is near its limit. Returns whether anything is
+    /// limited, so that others' calls have to be known.
+    pub fn look_at_limits(&self, now: Timestamp) -> bool {
+        let roster = self.roster.borrow().clone();
+        let is_limited =
+            self.limits.limits_all() || roster.iter().any(|assistant| limits::counts(assistant.gate()));
+        self.limits.forget(is_limited, now);
+        let of = |assistant| (Assistant::name(assistant), assistant.gate(), assistant.zone());
+        self.limits.look(roster.iter().map(|assistant| of(assistant)), now);
+        is_limited
+    }
+
+    /// Begins a call if the limits of its `assistant` let it. Without one it rang before, has a record, and was let in.
+    fn open(self: &Arc<Self>, plan: Arc<Plan>, request: &CallRequest, assistant: Option<&Assistant>) -> Ring {
+        let (call, retried) = (request.call.clone(), assistant.is_none());
+        let refused = |why| match assistant {
+            Some(_) => self.refused(request, Answering::from(&*plan), why),
+            None => count_refusal(why),
+        };
+        let (call_sid, from) = (request.call.as_str(), Some(&request.from));
+        let ringing = Ringing { call: call_sid, assistant: &plan.assistant, caller: from };
+        let gate = assistant.map(|assistant| (assistant.gate(), assistant.zone()));
+        let now = self.now.unwrap_or_else(Timestamp::now);
+        let place = match self.admission.admit(&ringing, gate, now) {
+            Ok(place) => place,
+            Err(why) => {
+                refused(why);
+                return Ring::Busy(OnFailure { line: plan.busy.clone(), dial: plan.busy_dial.clone() });
+            }
         };
         let nonce: Nonce = rand::random();
         let Some(ticket) = self.seal(call.clone(), &plan, nonce) else {
             tracing::error!(call = %call, assistant = plan.assistant, "The assistant's name is too long for a ticket");
-            self.refused(request, &plan, retried, Refusal::Failed);
+            refused(Refusal::Failed);
             return Ring::Sorry(plan.on_failure.clone());
         };
         let (stream_tx, stream) = oneshot::channel();
@@ -592,11 +642,10 @@ impl Switchboard {
         Ring::Stream { ticket, notice }
     }
 
-    /// A call that is `retried` has a record.
-    fn refused(&self, request: &CallRequest, plan: &Plan, retried: bool, why: Refusal) {
-        if !retried {
-            self.records.refused(request, Answering::from(plan), why);
-        }
+    /// Counts and records a ring that becomes no call.
+    fn refused(&self, request: &CallRequest, by: Answering<'_>, why: Refusal) {
+        count_refusal(why);
+        self.records.refused(request, by, why);
     }
 
     /// Starts the session of a call in the registry.
@@ -604,11 +653,12 @@ impl Switchboard {
         let Opening { client, plan, nonce, retried, adopted, place, commands, decision } = opening;
         let call = client.call.clone();
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
-        let mut filing = Filing::new(self.records.clone(), plan.clone(), &client);
+        let mut filing = Filing::new(self.records.clone(), plan.clone(), &client).named(place.id.clone());
         filing.rings();
         if adopted {
             filing.file(What::Adopted);
         }
+        let meter = Meter::new(plan.limits.cost);
         let session = Session {
             jobs: Jobs::new(self.clone(), client, filing.id.clone()),
             filing,
@@ -618,6 +668,7 @@ impl Switchboard {
             call,
             nonce,
             retried,
+            meter,
             rang: crate::link::now(),
             place: Some(place),
             commands,
@@ -680,6 +731,12 @@ fn channels(
     let (decision_tx, decision) = watch::channel(None);
     let handle = Handle { call, plan, retried, commands: commands_tx, decision };
     (handle, commands, decision_tx)
+}
+
+fn count_refusal(why: Refusal) {
+    if let Some(why) = why.why() {
+        metrics::refused("admission", why);
+    }
 }
 
 fn unix_seconds() -> u64 {

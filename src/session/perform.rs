@@ -24,6 +24,7 @@ use super::admission::Place;
 use super::clock::Clock;
 use super::input::{Input, Inputs, Turns};
 use super::jobs::Jobs;
+use super::meter::Meter;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
 use super::rare;
@@ -52,6 +53,7 @@ pub(super) struct Session {
     pub decision: watch::Sender<Option<Decision>>,
     pub jobs: Jobs,
     pub filing: Filing,
+    pub meter: Meter,
     /// How often the phone's stream broke.
     pub streams_lost: u32,
     pub sound: Sound,
@@ -349,6 +351,11 @@ impl Session {
             call.handle(Event::ModelLost(lost), now, actions);
         }
         if let Some(event) = model.standby_overdue() {
+            call.handle(event, now, actions);
+        }
+        if self.meter.is_due(now)
+            && let Some(event) = self.meter.read(self.filing.cost())
+        {
             call.handle(event, now, actions);
         }
         call.handle_timeout(now, actions);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::limits::Limits;
 use super::settle::{Notices, Pending, Settling};
 use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
@@ -30,6 +31,8 @@ pub(super) struct Records {
     pub policy: RecordPolicy,
     /// Tells owners.
     pub notices: Notices,
+    /// Learn what calls cost.
+    pub limits: Arc<Limits>,
 }
 
 impl Records {
@@ -74,6 +77,8 @@ pub(super) struct Filing {
     /// When the process stood still, in the call's time, and for how long.
     standstills: Vec<(Instant, Duration)>,
     bill: Bill,
+    /// How long the call lasted, in seconds, if it is over.
+    lasted: Option<f64>,
     longest_silence: Duration,
     /// For what follows the call, if anything may.
     whole: Option<Box<Whole>>,
@@ -106,6 +111,7 @@ impl Filing {
             began: None,
             standstills: Vec::new(),
             bill: Bill::default(),
+            lasted: None,
             longest_silence: Duration::ZERO,
             whole,
         }
@@ -116,6 +122,23 @@ impl Filing {
         if let Some(ring) = self.ring.take() {
             self.send(0, What::Rang(ring));
         }
+    }
+
+    /// The same under this id, before anything is filed.
+    pub fn named(mut self, id: RecordId) -> Self {
+        if let Some(whole) = &mut self.whole {
+            whole.recorder = Recorder::new(id.clone()).priced(self.records.prices.clone());
+        }
+        Self { id, ..self }
+    }
+
+    /// What the call has cost so far as far as it is known, in dollars. The limits learn it, too.
+    pub fn cost(&self) -> f64 {
+        let so_far = || millis(link::now().saturating_duration_since(self.rang)) as f64 / 1_000.0;
+        let seconds = self.lasted.unwrap_or_else(so_far);
+        let Priced { at_least, .. } = self.bill.priced(&self.records.prices, seconds);
+        self.records.limits.spent(&self.id, at_least);
+        at_least
     }
 
     /// The stream began.
@@ -172,6 +195,8 @@ impl Filing {
             self.file(What::Unsettled);
         }
         self.file(ended);
+        self.lasted = Some(seconds);
+        self.cost();
         let Priced { cost, .. } = self.bill.priced(&self.records.prices, seconds);
         (cost.map(|cost| cost.total), is_settled)
     }
@@ -218,8 +243,12 @@ impl Filing {
     }
 
     fn send(&mut self, at_ms: u64, what: What) {
+        let is_charged = matches!(what, What::Used { .. } | What::Transcribed { .. });
         let entry = Entry { at_ms, what };
         self.bill.add(&entry);
+        if is_charged {
+            self.cost();
+        }
         if let Some(whole) = &mut self.whole {
             if let What::Form(form) = &entry.what {
                 whole.form = Some(form.clone());

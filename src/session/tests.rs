@@ -71,6 +71,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
         tokens: vec![Secret::new("12345")],
         machine: name.to_owned(),
         max_calls: 2,
+        cost_per_day: None,
         providers: vec!["openai".to_owned()],
         tools: Arc::new(Tools::new(&tls).unwrap()),
         tls,
@@ -88,7 +89,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
 /// is only closing its sockets.
 pub(crate) fn leaving(is_over: bool) -> (Arc<Switchboard>, oneshot::Sender<()>) {
     let switchboard = switchboard();
-    let place = switchboard.admission.admit().filter(|_| !is_over);
+    let place = switchboard.admission.place().filter(|_| !is_over);
     let (left, leaves) = oneshot::channel();
     switchboard.sessions.spawn(async move {
         let _: Result<(), _> = leaves.await;
@@ -157,11 +158,11 @@ const UP: &str = "CallStatus=in-progress";
 async fn a_rehearsal_chooses_the_time_of_its_call() {
     let mut switchboard = Arc::into_inner(switchboard()).unwrap();
     switchboard.now = Some("2026-12-24T18:30:00Z".parse().unwrap());
-    switchboard.admission = Admission::new(0);
-    let Ring::Busy(line) = Arc::new(switchboard).ring(&request("CallStatus=ringing")) else {
+    switchboard.admission = Admission::new(0, Arc::default());
+    let Ring::Busy(busy) = Arc::new(switchboard).ring(&request("CallStatus=ringing")) else {
         panic!("there is no place")
     };
-    assert_eq!(line.say, "Thursday, 24 December 2026, 18:30");
+    assert_eq!(busy.line.say, "Thursday, 24 December 2026, 18:30");
 }
 
 #[tokio::test]
@@ -304,6 +305,7 @@ fn session(parked: Parked) -> Session {
         call: handle.call.clone(),
         nonce,
         retried: false,
+        meter: Meter::new(None),
         rang: crate::link::now(),
         place: None,
         commands,

@@ -227,7 +227,7 @@ pub async fn recorded(tx: &mut Tx, id: &str, path: &str) -> Result<(), StoreErro
 }
 
 /// Dollars to billionths of a dollar.
-fn nano(dollars: f64) -> i64 {
+pub fn nano(dollars: f64) -> i64 {
     (dollars * 1e9).round() as i64
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::call::{Call, Owner};
+use super::call::{Call, Owner, nano};
 use super::op::Op;
 use crate::provider::prices::Prices;
 use crate::record::{Entry, RecordId, Recorder, What};
@@ -54,6 +54,7 @@ impl Intake {
             self.live.insert(id.clone(), live);
         }
         let is_end = matches!(entry.what, What::Ended(_));
+        let is_charged = matches!(entry.what, What::Used { .. } | What::Transcribed { .. });
         let Some(live) = self.live.get_mut(id) else {
             if let What::Recording { path } = entry.what {
                 self.push(Op::Recording { id: id.to_string(), path });
@@ -85,13 +86,14 @@ impl Intake {
             return true;
         }
         let seq = live.seq;
+        let cost_nano = is_charged.then(|| live.recorder.cost()).flatten().map(nano);
         live.seq += 1;
         if seq == 0 {
             let call = Call::of(&live.recorder.record(), live.owner.clone(), live.keep_until_ms);
             let process = self.process.clone();
             self.push(Op::Began { call: Box::new(call), process });
         }
-        self.push(Op::Noted { id: id.to_string(), seq, body });
+        self.push(Op::Noted { id: id.to_string(), seq, body, cost_nano });
         true
     }
 

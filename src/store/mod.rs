@@ -6,6 +6,7 @@
 mod adopted;
 mod ask;
 mod call;
+mod counted;
 mod db;
 mod erase;
 mod error;
@@ -26,6 +27,8 @@ use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 
+pub use self::call::Owner;
+pub use self::counted::Counted;
 pub use self::erase::Files;
 pub use self::error::StoreError;
 pub use self::message_files::{Found, MessageFiles};
@@ -237,6 +240,18 @@ impl Store {
         most: u32,
     ) -> Result<Vec<(String, Timestamp)>, StoreError> {
         ask::closed(&self.ready()?, since, most).await
+    }
+
+    /// The calls that count for limits, of those that began since then, and the secret of the callers' hashes. With
+    /// `ended` only those that run, or that ended since then.
+    pub async fn counted(
+        &self,
+        began: Timestamp,
+        ended: Option<Timestamp>,
+    ) -> Result<(Vec<Counted>, Secret), StoreError> {
+        let ready = self.ready()?;
+        let calls = counted::counted(&ready, began, ended).await?;
+        Ok((calls, Secret::new(&ready.secret)))
     }
 
     /// Removes all that belongs to a caller, but for the files of recordings.

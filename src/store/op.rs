@@ -20,6 +20,8 @@ const ROWS: usize = 50;
 const FORGET: &str = "DELETE FROM calls WHERE id IN (SELECT id FROM calls WHERE reason IS NOT NULL \
      ORDER BY started_ms DESC, id DESC LIMIT -1 OFFSET 1000)";
 
+const COST: &str = "UPDATE calls SET cost_nano = $1 WHERE id = $2 AND reason IS NULL";
+
 /// One change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -27,7 +29,14 @@ pub enum Op {
     /// A call rang.
     Began { call: Box<Call>, process: String },
     /// Something was noted of a call that runs.
-    Noted { id: String, seq: i64, body: String },
+    Noted {
+        id: String,
+        seq: i64,
+        body: String,
+        /// What the call has cost so far, if the note changes that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_nano: Option<i64>,
+    },
     /// A call ended. The record is JSON.
     Ended { call: Box<Call>, record: String },
     /// A recording went elsewhere, after the call.
@@ -106,12 +115,23 @@ pub async fn write(ready: &Ready, ops: &[Arc<Op>], process: &str) -> Result<(), 
     let notes: Vec<(&str, i64, &str)> = ops
         .iter()
         .filter_map(|op| match &**op {
-            Op::Noted { id, seq, body } => Some((id.as_str(), *seq, body.as_str())),
+            Op::Noted { id, seq, body, .. } => Some((id.as_str(), *seq, body.as_str())),
             _ => None,
         })
         .collect();
     for notes in notes.chunks(ROWS) {
         note(&mut tx, notes).await?;
+    }
+    // The newest of each call.
+    let costs: BTreeMap<&str, i64> = ops
+        .iter()
+        .filter_map(|op| match &**op {
+            Op::Noted { id, cost_nano: Some(cost), .. } => Some((id.as_str(), *cost)),
+            _ => None,
+        })
+        .collect();
+    for (id, cost) in costs {
+        tx.execute(COST, values![cost, id]).await?;
     }
     let ended = ops.iter().filter_map(|op| match &**op {
         Op::Ended { call, record } => Some((keyed(call, ready), record.as_str())),

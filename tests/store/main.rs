@@ -3,6 +3,7 @@
 mod calls;
 mod cases;
 mod far;
+mod limits;
 mod messages;
 mod postgres;
 mod trouble;
@@ -32,6 +33,12 @@ async fn sqlite_has_one_record_of_a_call_at_two_machines() {
 async fn sqlite_keeps_messages() {
     let folder = tempfile::tempdir().unwrap();
     messages::all(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_counts_for_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    limits::two_machines(&sqlite(&folder)).await;
 }
 
 #[tokio::test]
@@ -70,4 +77,5 @@ async fn postgres_does_the_same() {
     cases::migrates_all_or_nothing(&server.database("migrates").await).await;
     messages::all(&server.database("messages").await).await;
     far::keeps_up(&server.database("far").await, &server.socket(), "far").await;
+    limits::two_machines(&server.database("limits").await).await;
 }

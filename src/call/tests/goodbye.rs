@@ -1,5 +1,6 @@
 //! Goodbyes, and what leads to them.
 
+use super::silence::times;
 use super::*;
 
 #[test]
@@ -109,4 +110,44 @@ fn a_goodbye_waits_for_the_model() {
             echo_at(1_100, 1),
         ]
     ));
+}
+
+#[test]
+fn a_call_that_has_almost_cost_what_it_may_is_asked_to_come_to_an_end() {
+    let text = play(vec![says(), answer("r1", "a", 500), On(Event::CostNear), At(ms(1_000)), says()]);
+    assert_eq!(times(&text, "TellModel(ComeToAnEnd)"), [30], "{text}");
+    assert_eq!(count(&text, "Say("), 0, "nothing is said for it: {text}");
+    // Another session of the model learns it, too.
+    let turn = Turn::from(&Line::ComeToAnEnd);
+    assert!(matches!(turn, Turn::Note(_)));
+    let text = play(vec![On(Event::Draining), On(Event::CostNear)]);
+    assert_eq!(count(&text, "ComeToAnEnd"), 0, "it ends anyway: {text}");
+}
+
+#[test]
+fn a_call_that_has_cost_what_it_may_gets_one_goodbye() {
+    let reached = || On(Event::CostReached);
+    let text =
+        play(vec![reached(), At(ms(500)), reached(), answer("r1", "a", 500), reached(), echo_at(1_100, 1)]);
+    assert_eq!(times(&text, "Say(Goodbye(LimitCost))"), [30], "{text}");
+    assert_eq!(times(&text, "End(LimitCost)"), [1_100], "{text}");
+    // A caller who keeps the assistant from ending the call does not keep the call.
+    let text = play(vec![says(), ends_call(2_000), At(ms(1_030)), speaks(), reached(), At(ms(12_000))]);
+    assert_eq!(count(&text, "Say(Goodbye(LimitCost))"), 1, "{text}");
+    assert!(text.ends_with("End(LimitCost)\n"), "{text}");
+}
+
+#[test]
+fn a_caller_whose_line_broke_hears_the_goodbye_when_it_is_back() {
+    let reached = || On(Event::CostReached);
+    let back = || All(vec![On(Event::Returning), On(Event::Returned(Return::StreamAgain))]);
+    let text = play(vec![
+        On(Event::StreamLost),
+        reached(),
+        At(ms(2_000)),
+        back(),
+        answer("r1", "a", 500),
+        reached(),
+    ]);
+    assert_eq!(times(&text, "Say(Goodbye(LimitCost))"), [2_000], "{text}");
 }

@@ -89,7 +89,10 @@ pub(super) fn wording(request: &Request, tongue: &str) -> String {
         Request::Goodbye(reason) => {
             let why = match reason {
                 EndReason::LimitSilence => "There has been no conversation for a long time",
-                EndReason::LimitDuration => "The call has reached its maximum duration",
+                // What calls cost is not the caller's business.
+                EndReason::LimitDuration | EndReason::LimitCost => {
+                    "The call has reached its maximum duration"
+                }
                 EndReason::ServerDraining => "The line is closing for maintenance",
                 _ => "The conversation is over",
             };

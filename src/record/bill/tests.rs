@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::provider::prices::{ModelPrices, Price};
-use crate::record::Transfer;
+use crate::record::{Ended, Refusal, Transfer};
 
 /// The usage events of one call, as they are stored.
 fn log() -> Vec<Entry> {
@@ -31,7 +31,7 @@ fn bill(entries: &[Entry]) -> Bill {
 /// | carrier | 2 × 8 500 for the call of 62.5 s, 2 × 4 000 for the stream of 61.5 s | 25 000.0 |
 #[test]
 fn a_log_of_usage_costs_what_the_price_table_says() {
-    let Priced { cost, unpriced } = bill(&log()).priced(&Prices::default(), 62.5);
+    let Priced { cost, unpriced, .. } = bill(&log()).priced(&Prices::default(), 62.5);
     let cost = cost.unwrap();
     assert_eq!(unpriced, [""; 0]);
     assert_eq!(cost.model, 0.042_252);
@@ -60,7 +60,9 @@ fn an_unknown_model_has_no_cost_and_is_named() {
     let What::Used { model, .. } = &mut log[7].what else { panic!("{log:?}") };
     "gpt-realtime-9".clone_into(model);
     let priced = bill(&log).priced(&Prices::default(), 62.5);
-    assert_eq!(priced, Priced { cost: None, unpriced: vec!["openai/gpt-realtime-9".to_owned()] });
+    assert_eq!(priced.cost, None);
+    assert_eq!(priced.unpriced, ["openai/gpt-realtime-9"]);
+    assert_eq!(priced.at_least, 0.065_189, "all but the 4th response");
     // With a price, it costs 900 × 1.00 + 80 × 1.00 + 90 × 1.00 in place of 2863.52.
     let one = Some(Price::dollars(1.0));
     let mut prices = Prices::default();
@@ -89,6 +91,12 @@ fn a_simulated_call_costs_nothing_and_a_test_call_no_carrier() {
 fn a_refused_ring_costs_a_minute_of_the_carriers() {
     let cost = bill(&log()[..1]).priced(&Prices::default(), 0.0).cost.unwrap();
     assert_eq!((cost.total, cost.carrier_estimate), (0.008_5, 0.008_5));
+    let ended = |why: Refusal| {
+        let ended = Ended { reason: why.code().to_owned(), seconds: 0.0, longest_silence_ms: 0 };
+        let log = [log()[0].clone(), Entry { at_ms: 0, what: What::Ended(ended) }];
+        bill(&log).priced(&Prices::default(), 0.0).at_least
+    };
+    assert_eq!([Refusal::Busy, Refusal::Cost, Refusal::Blocked].map(ended), [0.008_5, 0.008_5, 0.0]);
 }
 
 #[test]

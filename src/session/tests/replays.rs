@@ -43,7 +43,7 @@ async fn a_call_under_way_does_not_ring() {
 #[tokio::test]
 async fn a_busy_answer_may_be_fetched_again() {
     let switchboard = switchboard();
-    let places = [switchboard.admission.admit(), switchboard.admission.admit()];
+    let places = [switchboard.admission.place(), switchboard.admission.place()];
     for _ in 0..2 {
         assert!(matches!(rings(&switchboard, CALL), Ring::Busy(_)));
     }

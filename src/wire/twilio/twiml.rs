@@ -31,6 +31,8 @@ pub enum Verb<'a> {
     /// Continues with the document at this address.
     Redirect(&'a str),
     Hangup,
+    /// Does not answer the call: the caller hears that the number is not in service, and nobody pays. Only as the first.
+    Reject,
 }
 
 /// The longest text of `<Say>` in bytes of UTF-8 with Twilio's basic voices; a longer one is not spoken (13521).
@@ -87,6 +89,7 @@ pub fn document(verbs: &[Verb<'_>]) -> String {
             Verb::PlayDigits(digits) => write!(xml, r#"<Play digits="{}"/>"#, escaped(digits)),
             Verb::Redirect(url) => write!(xml, r#"<Redirect method="POST">{}</Redirect>"#, escaped(url)),
             Verb::Hangup => write!(xml, "<Hangup/>"),
+            Verb::Reject => write!(xml, "<Reject/>"),
         }
         .expect("writing to a String never fails");
     }
