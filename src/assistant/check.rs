@@ -6,10 +6,12 @@ mod changes;
 mod control;
 mod fallback;
 mod functions;
+mod limits;
 mod mailbox;
 mod mcp;
 mod model;
 mod numbers;
+mod owner;
 mod record;
 mod secrets;
 mod spoken;
@@ -389,8 +391,10 @@ impl<'a> Check<'a> {
         let turn_taking = self.turn_taking(&top, &provider);
         let transcription = self.transcription(&top, &provider, tongue.language.as_ref());
         let toolbox = self.toolbox(&top, &provider, &examiner);
-        let limits = self.limits(&top, &provider);
-        let busy = self.busy(&top, &mut tongue);
+        let (limits, gate) = self.limits(&top, &provider);
+        let notify = self.notify(&top, &toolbox.control);
+        let after_call = self.after_call(&top, &provider);
+        let (busy, busy_dial) = self.busy(&top, &mut tongue);
         let on_failure = self.on_failure(&top, &mut tongue);
         let (record, recording_notice) = self.record(&top, &provider, transcription.as_ref(), &mut tongue);
         self.unheard(&tongue);
@@ -414,12 +418,12 @@ impl<'a> Check<'a> {
             hosted: Vec::new(),
             limits,
             busy,
-            busy_dial: None,
+            busy_dial,
             on_failure,
             record,
             recording_notice,
-            notify: None,
-            after_call: None,
+            notify,
+            after_call,
             sounds,
             fallback: Vec::new(),
         };
@@ -444,7 +448,7 @@ impl<'a> Check<'a> {
             instructions,
             fragments,
             toolbox,
-            gate: Gate::default(),
+            gate,
             plan,
         })
     }

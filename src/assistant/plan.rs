@@ -434,7 +434,7 @@ pub struct Notify {
 }
 
 /// The calls after which the owner gets a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Occasion {
     /// Every call.
     Always,
@@ -540,7 +540,7 @@ impl Gate {
 }
 
 /// Callers who are refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocked {
     Number(PhoneNumber),
     /// Every number that begins with these digits, the plus included.

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::plan::{Eagerness, Effort, First, KeptNumbers, NoiseReduction, RecordPolicy, Rule};
+use super::plan::{Eagerness, Effort, First, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule};
 use crate::duration::spell;
 use crate::provider::TurnDetection;
 
@@ -37,6 +37,18 @@ pub const KEPT_NUMBERS: &Words<KeptNumbers> =
     &[("full", KeptNumbers::Full), ("masked", KeptNumbers::Masked), ("none", KeptNumbers::None)];
 /// Who connects to an MCP server.
 pub const VIAS: &Words<Via> = &[("runtime", Via::Runtime), ("provider", Via::Provider)];
+/// When the owner is notified of a call.
+pub const OCCASIONS: &Words<Occasion> = &[
+    ("always", Occasion::Always),
+    ("message", Occasion::Message),
+    ("failure", Occasion::Failure),
+    ("transfer_failed", Occasion::TransferFailed),
+    ("refused", Occasion::Refused),
+];
+/// Callers without a number, in `block`.
+pub const WITHHELD: &str = "withheld";
+/// The field for `after_call.summary`.
+pub const FORM_SUMMARY: &str = "summary";
 /// Whether the caller must agree first.
 pub const APPROVALS: &Words<bool> = &[("never", false), ("always", true)];
 pub const METHODS: &Words<&str> =
@@ -120,6 +132,12 @@ pub const SMS: Count = Count::new(1, 100, 3);
 pub const MESSAGES: Count = Count::new(1, 100, 5);
 /// `limits.transfers`
 pub const TRANSFERS: Count = Count::new(1, 100, 3);
+/// `limits.calls`
+pub const CALLS: Count = Count::new(1, 10_000, 0);
+/// `limits.calls_per_caller.per_hour`
+pub const CALLS_PER_HOUR: Count = Count::new(1, 1_000, 0);
+/// `limits.calls_per_caller.per_day`
+pub const CALLS_PER_DAY: Count = Count::new(1, 10_000, 0);
 /// `max_per_call` of a tool
 pub const MAX_PER_CALL: Count = Count::new(1, 1_000, 100);
 /// `transfer_to.NAME.ring_for`
@@ -141,6 +159,10 @@ impl Default for Rule {
 
 /// For providers that state no range of their own.
 pub const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
+/// `limits.cost_per_call`, in dollars
+pub const COST_PER_CALL: RangeInclusive<f64> = 0.01..=1_000.0;
+/// `limits.cost_per_day`, in dollars
+pub const COST_PER_DAY: RangeInclusive<f64> = 0.01..=1_000_000.0;
 pub const THRESHOLD: f64 = 0.5;
 pub const STATUS_CODES: RangeInclusive<f64> = 100.0..=599.0;
 

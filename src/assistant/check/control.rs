@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Role};
-use crate::assistant::plan::Target;
+use crate::assistant::plan::{Arguments, Target};
 use crate::assistant::toolbox::{Control, Messages, Person};
 use crate::assistant::values;
 use crate::assistant::vocabulary::{MESSAGE_FIELDS, RING};
@@ -60,26 +60,37 @@ impl<'a> Check<'a> {
         }
         let mailbox = map.take("to").and_then(|node| self.mailbox(node));
         let description = map.text("description");
-        let before = w.reported();
-        let written = map.take("fields");
-        let fields = written.map(|node| self.message_fields(node));
-        let sound = w.reported() == before;
+        let fields = map.take("fields");
         map.finish();
+        let (properties, is_sound) = self.fields(fields);
         let text = || json!({ "type": "string" });
-        let fields = fields
+        let properties = properties
             .unwrap_or_else(|| MESSAGE_FIELDS.map(|name| (name.to_owned(), text())).into_iter().collect());
-        let required: Vec<&String> = fields.keys().collect();
-        let parameters = json!({ "type": "object", "required": required, "properties": fields });
+        let required: Vec<String> = properties.keys().cloned().collect();
+        let parameters = is_sound.then(|| self.form(fields.unwrap_or(node), properties, &required));
         Some(Messages {
             mailbox: mailbox.filter(|mailbox| !mailbox.is_empty()),
             description,
-            parameters: match parameters {
-                Value::Object(schema) if sound => {
-                    self.arguments(written.unwrap_or(node), &["properties"], schema)
-                }
-                _ => None,
-            },
+            parameters: parameters.flatten(),
         })
+    }
+
+    /// The owner's `fields`, and whether there is no problem in them.
+    pub(super) fn fields(&self, node: Option<&'a Node>) -> (Option<Map<String, Value>>, bool) {
+        let before = self.written.reported();
+        let fields = node.map(|node| self.message_fields(node));
+        (fields, self.written.reported() == before)
+    }
+
+    /// The schema of an object with these fields, which are written in `node`.
+    pub(super) fn form(
+        &self,
+        node: &Node,
+        properties: Map<String, Value>,
+        required: &[String],
+    ) -> Option<Arguments> {
+        let schema = json!({ "type": "object", "required": required, "properties": properties });
+        self.arguments(node, &["properties"], schema.as_object().cloned()?)
     }
 
     /// A list of names, or a map from names to JSON Schemas.

@@ -118,6 +118,7 @@ impl<'a> Check<'a> {
                 speed: self.speed(top, &provider),
                 reasoning: self.reasoning(top, &provider, &model),
                 turn_taking: self.turn_taking(top, &provider),
+                after_call: own.after_call.clone().filter(|_| provider.abilities.forms),
                 transcription,
                 provider,
                 model,
@@ -147,6 +148,7 @@ impl<'a> Check<'a> {
             ("temperature", own.temperature.is_some() && plan.temperature.is_none()),
             ("speed", own.speed.is_some() && plan.speed.is_none()),
             ("reasoning", own.reasoning.is_some() && plan.reasoning.is_none()),
+            ("after_call", own.after_call.is_some() && plan.after_call.is_none()),
             ("turn_taking.detection", own.turn_taking.detection.kind() != plan.turn_taking.detection.kind()),
         ];
         let keys = keys.into_iter().filter(|(_, is_lost)| *is_lost).map(|(key, _)| key.to_owned());

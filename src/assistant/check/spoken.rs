@@ -4,6 +4,7 @@ use super::{Check, Role, Text};
 use crate::assistant::language::{self, ENGLISH, Language, NoLanguage, Spoken, Words};
 use crate::assistant::plan::{Line, OnFailure};
 use crate::assistant::written::{Fields, shown};
+use crate::phone::PhoneNumber;
 use crate::problem::{self, catalogue::Assistant};
 use crate::yaml::{Node, Scalar};
 
@@ -43,21 +44,25 @@ impl<'a> Check<'a> {
         None
     }
 
-    pub(super) fn busy(&self, top: &Fields<'a>, tongue: &mut Tongue<'a>) -> Line {
+    /// What is said if the call cannot be taken, and who is dialed then.
+    pub(super) fn busy(&self, top: &Fields<'a>, tongue: &mut Tongue<'a>) -> (Line, Option<PhoneNumber>) {
         let map = top.map("busy");
+        let dial = self.dial(map.as_ref());
         let line = self.line(map.as_ref(), "busy", |words| words.busy, tongue);
         if let Some(map) = map {
             map.finish();
         }
-        line
+        (line, dial)
+    }
+
+    /// The number that a map dials.
+    fn dial(&self, map: Option<&Fields<'a>>) -> Option<PhoneNumber> {
+        self.number(map?.take("dial")?, "dial", Role::Fallback)
     }
 
     pub(super) fn on_failure(&self, top: &Fields<'a>, tongue: &mut Tongue<'a>) -> OnFailure {
         let map = top.map("on_failure");
-        let dial = map
-            .as_ref()
-            .and_then(|map| map.take("dial"))
-            .and_then(|node| self.number(node, "dial", Role::Fallback));
+        let dial = self.dial(map.as_ref());
         let line = self.line(map.as_ref(), "on_failure", OnFailure::prepared(dial.is_some()), tongue);
         if let Some(map) = map {
             map.finish();

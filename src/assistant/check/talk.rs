@@ -1,4 +1,4 @@
-//! The keys about the conversation: how it opens, who speaks when, and how long it may take.
+//! The keys about the conversation: how it opens, and who speaks when.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,22 +7,17 @@ use std::time::Duration;
 use super::Check;
 use crate::assistant::language::{Language, Words};
 use crate::assistant::plan::{
-    Detection, Eagerness, First, Greeting, Limits, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
+    Detection, Eagerness, First, Greeting, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
 };
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, EAGERNESS, FIRST, MESSAGES, NOISE_REDUCTIONS, SMS, SOUND_CHARACTERS, THRESHOLD,
-    TRANSFERS, TURN_PREFIX, TURN_SILENCE, detections,
+    EAGERNESS, FIRST, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
-use crate::duration::spell;
 use crate::problem::Suggestion;
 use crate::problem::catalogue::Assistant;
 use crate::provider::{Provider, TurnDetection};
 use crate::yaml::Node;
 use switchboard_audio::Clip;
-
-/// How much longer than the call its session lasts: it begins while the phone rings, and includes the goodbye.
-const MARGIN: Duration = Duration::from_secs(60);
 
 impl<'a> Check<'a> {
     pub(super) fn greeting(&self, top: &Fields<'a>) -> Greeting {
@@ -162,32 +157,5 @@ impl<'a> Check<'a> {
         // Only what the provider takes is offered in place of a misspelled word.
         let words: Vec<_> = detections().into_iter().filter(|(_, kind)| offered.contains(kind)).collect();
         self.written.word(node, "detection", &words)
-    }
-
-    pub(super) fn limits(&self, top: &Fields<'a>, provider: &Provider) -> Limits {
-        let session = provider.abilities.session_limit;
-        let longest = session.saturating_sub(MARGIN);
-        let mut limits = Limits {
-            call: longest.min(CALL.default),
-            silence: CALL_SILENCE.default,
-            sms: SMS.default,
-            messages: MESSAGES.default,
-            transfers: TRANSFERS.default,
-            cost: None,
-        };
-        let Some(map) = top.map("limits") else { return limits };
-        if let Some(call) = map.duration("call", &CALL) {
-            limits.call = call;
-            if let Some(node) = map.take("call").filter(|_| call > longest) {
-                let (provider, session, most) = (provider.name.clone(), spell(session), spell(longest));
-                self.written.problem(node.span, Assistant::SessionShorter { provider, session, most });
-            }
-        }
-        limits.silence = map.duration("silence", &CALL_SILENCE).unwrap_or(limits.silence);
-        limits.sms = map.count("sms", &SMS).unwrap_or(limits.sms);
-        limits.messages = map.count("messages", &MESSAGES).unwrap_or(limits.messages);
-        limits.transfers = map.count("transfers", &TRANSFERS).unwrap_or(limits.transfers);
-        map.finish();
-        limits
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::owner::TakeMessage;
+use super::owner::{AfterCall, Notify, TakeMessage};
 use super::value::*;
 use crate::assistant::language::{ENGLISH, Words};
 use crate::assistant::plan::RecordPolicy;
@@ -89,7 +89,13 @@ pub struct Assistant {
     turn_taking: Option<TurnTaking>,
     transcription: Option<Transcription>,
     call_control: Option<CallControl>,
+    notify: Option<Notify>,
+    after_call: Option<AfterCall>,
     limits: Option<Limits>,
+    /// Callers whom nobody answers: numbers, the beginnings of numbers with a `*`, and `withheld` for callers without a number.
+    /// They hear the busy tone.
+    #[schemars(extend("x-default" = "nobody"), example = ["+15550100666", "+1900*", "withheld"])]
+    block: Option<BlockList>,
     record: Option<Record>,
     recording_notice: Option<RecordingNotice>,
     busy: Option<Busy>,
@@ -349,6 +355,34 @@ struct Limits {
     /// The most transfers for which a phone rings (`transfer_to`).
     #[schemars(extend("default" = TRANSFERS.default), example = 5)]
     transfers: Option<Transfers>,
+    /// What a call may cost, in dollars. At four fifths of it the assistant is asked to come to an end, and then it says
+    /// goodbye.
+    #[schemars(extend("x-default" = "any"), example = 0.5)]
+    cost_per_call: Option<CostPerCall>,
+    /// What the calls of a day may cost, in dollars. The day begins at midnight in the assistant's `timezone`. When it is used up,
+    /// callers hear `busy`.
+    #[schemars(extend("x-default" = "any"), example = 5)]
+    cost_per_day: Option<CostPerDay>,
+    /// The most calls at once. More callers hear `busy`.
+    #[schemars(extend("x-default" = "as many as `MAX_CALLS`"), example = 3)]
+    calls: Option<Calls>,
+    calls_per_caller: Option<CallsPerCaller>,
+}
+
+/// How often one caller gets through. After that, the caller hears `busy`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(example = json!({ "per_hour": 5, "per_day": 20 }))]
+struct CallsPerCaller {
+    /// Calls within an hour.
+    #[schemars(extend("x-default" = "any"), example = 5)]
+    per_hour: Option<CallsPerHour>,
+    /// Calls within 24 hours.
+    #[schemars(extend("x-default" = "any"), example = 20)]
+    per_day: Option<CallsPerDay>,
+    /// Whether all callers without a number count as one caller. Otherwise they are not counted.
+    #[schemars(extend("default" = false), example = true)]
+    withheld: Option<Flag>,
 }
 
 /// What is kept of each call, and for how long (see [privacy.md](privacy.md)). `switchboard.yaml` may contain the same key,
@@ -416,7 +450,7 @@ struct NoticeMap {
     language: Option<Language>,
 }
 
-/// What Twilio's voice says if there are too many calls.
+/// What Twilio's voice says if a limit is reached, and who is dialed then.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[schemars(example = json!({ "say": "All our lines are busy. Please call again in a few minutes." }))]
@@ -428,6 +462,9 @@ struct Busy {
     #[schemars(extend("x-default" = format!("the assistant's `language`, or `{ENGLISH}`")))]
     #[schemars(example = &"en-GB")]
     language: Option<Language>,
+    /// The number that is dialed then, so that the caller reaches a person.
+    #[schemars(extend("x-default" = "nobody: the call ends after the sentence"), example = &"+15550100011")]
+    dial: Option<Phone>,
 }
 
 /// The default of a sentence.

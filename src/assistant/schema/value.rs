@@ -60,6 +60,13 @@ values! {
     Messages = count(&MESSAGES);
     Transfers = count(&TRANSFERS);
     MaxPerCall = count(&MAX_PER_CALL);
+    Calls = count(&CALLS);
+    CallsPerHour = count(&CALLS_PER_HOUR);
+    CallsPerDay = count(&CALLS_PER_DAY);
+    CostPerCall = number(&COST_PER_CALL);
+    CostPerDay = number(&COST_PER_DAY);
+    Occasions = occasions();
+    BlockList = block_list();
     Engine = words(ENGINES);
     Effort = words(EFFORTS);
     FirstSpeaker = words(FIRST);
@@ -172,6 +179,31 @@ pub fn list(what: &str, item: Schema) -> Schema {
     entries.push(json!({ "type": "null" }));
     choices.insert(0, json!({ "type": "array", "items": { "anyOf": entries } }));
     json_schema!({ "anyOf": choices, "x-type": what })
+}
+
+fn occasions() -> Schema {
+    let word = json_schema!({ "anyOf": [{ "enum": names(OCCASIONS) }, expansion()] });
+    let mut schema = list("a list of words, or one", word);
+    if let Some(many) = schema.get_mut("anyOf").and_then(|choices| choices.get_mut(0)) {
+        many["uniqueItems"] = json!(true);
+        many["minItems"] = json!(1);
+    }
+    schema
+}
+
+fn block_list() -> Schema {
+    let mut item = phone();
+    item.remove("x-type");
+    if let Some(Value::Array(choices)) = item.get_mut("anyOf") {
+        choices.push(json!({ "type": "string", "pattern": r"^\s*\+[1-9][0-9]{0,13}\*\s*$" }));
+        choices.push(json!({ "enum": [WITHHELD] }));
+    }
+    let mut schema =
+        list("a list of phone numbers, of their beginnings (`\"+1900*\"`) and `withheld`, or one", item);
+    if let Some(many) = schema.get_mut("anyOf").and_then(|choices| choices.get_mut(0)) {
+        many["uniqueItems"] = json!(true);
+    }
+    schema
 }
 
 fn approvals() -> Schema {

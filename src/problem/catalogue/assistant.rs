@@ -247,6 +247,15 @@ catalogue! {
         NoiseReductionUnused { provider: String } = Warning "turns.no_effect",
             "`noise_reduction` has no effect: `{provider}` does not take it",
             fix: "remove it";
+        LimitExceeds { key: &'static str, other: &'static str } = Warning "limits.no_effect",
+            "`{key}` has no effect: it is more than `{other}`",
+            fix: "write less than `{other}`";
+        WithheldUnused = Warning "limits.no_effect",
+            "`withheld` has no effect without `per_hour` or `per_day`",
+            fix: "write one of them, or remove it";
+        BlockInvalid { value: String } = Error "block.invalid",
+            "`{value}` cannot be blocked",
+            fix: "write a number (\"+1555…\"), the beginning of numbers (\"+1900*\"), or `withheld`";
         SessionShorter { provider: String, session: String, most: String } = Warning "limits.session",
             "`{provider}` ends every session after {session}, and the call ends with it",
             fix: "write at most `{most}`";

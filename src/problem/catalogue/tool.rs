@@ -175,6 +175,30 @@ catalogue! {
         WebhookSecretShort { least: usize } = Warning "message.secret",
             "`secret` is too short: Standard Webhooks asks for at least {least} bytes",
             fix: "make one: echo \"whsec_$(openssl rand -base64 32)\"";
+        NotifyWithoutTo = Error "notify.where",
+            "`notify` does not say where notifications go",
+            fix: "write `to: {{ email: … }}`; the other ways are `sms`, `webhook` and `file`";
+        NotifyNever = Error "notify.when",
+            "`when` is empty, so there is never a notification",
+            fix: "write `when: always`, or remove `notify`";
+        OccasionDuplicate { word: String } = Error "notify.when",
+            "`{word}` is listed twice",
+            fix: "keep one of the two";
+        OccasionCovered { word: String } = Warning "notify.when",
+            "`{word}` has no effect beside `always`",
+            fix: "remove it, or remove `always`";
+        OccasionNever { word: String, key: &'static str } = Warning "notify.when",
+            "`{word}` never happens, because the file has no `{key}`",
+            fix: "write `{key}`, or remove `{word}`";
+        FormEmpty = Warning "after_call.empty",
+            "`after_call` asks for nothing, so it has no effect",
+            fix: "write `summary: true`, or `fields`";
+        FormSummaryTwice = Error "after_call.summary",
+            "`summary` is also the name of a field",
+            fix: "give the field another name, or write `summary: false`";
+        FormUnused { provider: String } = Warning "after_call.no_effect",
+            "`after_call` has no effect: `{provider}` cannot fill in a form after a call",
+            fix: "remove it; if it can after all, set `abilities: {{ forms: true }}` for that provider in switchboard.yaml";
         FieldDuplicate { name: String } = Error "message.fields",
             "`{name}` is listed twice",
             fix: "keep one of the two";
