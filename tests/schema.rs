@@ -315,6 +315,13 @@ fn around(path: &[String]) -> Value {
             ["call_control", "take_message", ..] if path.len() > 2 => json!({
                 "call_control": { "take_message": { "to": { "email": "owner@example.com" } } }
             }),
+            ["notify", "to", "webhook", ..] if path.len() > 2 => {
+                json!({ "notify": { "to": { "webhook": webhook } } })
+            }
+            ["notify", name, ..] if *name != "to" => {
+                json!({ "notify": { "to": { "email": "owner@example.com" } } })
+            }
+            ["after_call", "webhook", ..] => json!({ "after_call": { "summary": true, "webhook": webhook } }),
             ["functions", ..] => json!({
                 "functions": { "book-table": { "description": "Books.", "mcp": { "server": "todoist", "tool": "add" } } }
             }),
