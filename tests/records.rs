@@ -295,6 +295,9 @@ async fn a_killed_server_leaves_a_record_up_to_the_last_second() {
     let mut phone = Phone::dial(options);
     greet_and_interrupt(&mut phone).await;
     assert!(phone.wait_until_playing_for(ms(1_200)).await, "the next answer plays");
+    // What is being said is there while it is being said.
+    let running = record(&database(folder.path()), &sid, |record| record.turns.len() == 5).await;
+    assert_eq!((running.reason, running.broken_off), (None, false));
     let rang = Instant::now();
     server.kill().await;
     drop(phone);
@@ -305,6 +308,9 @@ async fn a_killed_server_leaves_a_record_up_to_the_last_second() {
     let said: Vec<&str> = record.turns.iter().filter_map(|turn| turn.text.as_deref()).collect();
     assert_eq!(said[..2], [GREETING, CALLER], "{said:?}");
     assert!(LONG.starts_with(said[2].trim_end()), "{said:?}");
+    let under_way = &record.turns[4];
+    let Voice::Assistant { heard_ms, .. } = under_way.voice else { panic!("{record:?}") };
+    assert!(heard_ms > 0 && under_way.text.is_some(), "{record:?}");
     next.end().await;
 }
 

@@ -194,6 +194,17 @@ pub enum Note {
     },
     /// The phone has played all that it will play of an item.
     AssistantSpoke(Spoken),
+    /// The caller speaks still.
+    CallerSpeaks {
+        item: ItemId,
+        began: Instant,
+        now: Instant,
+    },
+    /// The phone plays an item still. Its words so far.
+    AssistantSpeaks {
+        spoken: Spoken,
+        words: Option<Private>,
+    },
     /// A standby took over, or did not come.
     Reconnected {
         cause: Cause,

@@ -156,6 +156,14 @@ impl Conversation {
         }
     }
 
+    /// What is known so far of the words of an item of the assistant's.
+    pub fn words_of(&self, item: &ItemId) -> Option<&Private> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Assistant(turn) if turn.item == *item => Some(&turn.text),
+            _ => None,
+        })
+    }
+
     /// The phone played this much of an item. Of later figures, the last one counts.
     pub fn assistant_heard(&mut self, item: &ItemId, heard_ms: u64) {
         if let Some(turn) = self.assistants().rfind(|turn| turn.item == *item) {

@@ -215,6 +215,20 @@ impl Call {
         }
     }
 
+    /// What is being said at this moment, for a record that outlives the process.
+    pub fn under_way(&self, now: Instant) -> Vec<Note> {
+        let assistant = self.playback.speaking(now).map(|spoken| {
+            let words = spoken.item.as_ref().and_then(|item| self.conversation.words_of(item));
+            Note::AssistantSpeaks { words: words.cloned(), spoken }
+        });
+        let caller = self.floor.speaking.as_ref().map(|(began, item)| Note::CallerSpeaks {
+            item: item.clone(),
+            began: *began,
+            now,
+        });
+        assistant.into_iter().chain(caller).collect()
+    }
+
     /// How many bytes of audio had left for the phone, and were not heard, when it was last cleared.
     pub fn taken_back(&self) -> u64 {
         self.playback.taken_back()

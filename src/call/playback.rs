@@ -335,6 +335,13 @@ impl Playback {
         by_echo.map_or(by_clock, |by_echo| by_echo.min(by_clock)).max(self.settled).min(self.left)
     }
 
+    /// What the caller hears now.
+    pub fn speaking(&self, now: Instant) -> Option<Spoken> {
+        let shares = self.shares(self.heard(now));
+        let share = shares.iter().rev().find(|share| share.heard > 0)?;
+        share.spoken(false).filter(|_| !self.is_quiet())
+    }
+
     /// Nothing is queued, and nothing sent is still to be played.
     pub fn is_quiet(&self) -> bool {
         self.queued == self.settled

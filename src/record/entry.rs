@@ -37,6 +37,14 @@ pub enum What {
         end_ms: u64,
     },
     AssistantSpoke(Spoke),
+    /// The caller speaks still. A later entry replaces it.
+    CallerSpeaks {
+        item: String,
+        start_ms: u64,
+        end_ms: u64,
+    },
+    /// The assistant speaks still, with its words so far. A later entry replaces it.
+    AssistantSpeaks(Spoke),
     Said(Said),
     Keys {
         keys: Option<String>,

@@ -87,6 +87,12 @@ impl What {
     pub fn of_note(note: Note, plan: &Arc<Plan>, ms: impl Fn(Instant) -> u64) -> Option<Self> {
         let RecordPolicy { transcript, tools, .. } = plan.record;
         let item = |item: &ItemId| item.as_str().to_owned();
+        let spoke = |spoken: Spoken, so_far: Option<String>| {
+            let Spoken { item: id, recording, began, sent_ms, heard_ms, interrupted } = spoken;
+            let text =
+                recording.and_then(|recording| words(recording, plan)).or(so_far).filter(|_| transcript);
+            Spoke { item: id.as_ref().map(item), text, start_ms: ms(began), sent_ms, heard_ms, interrupted }
+        };
         Some(match note {
             Note::Anomaly(anomaly) => Self::Anomaly { code: anomaly.code().to_owned() },
             Note::FirstWord(time) => Self::FirstWord { ms: time.as_millis() as u64 },
@@ -94,10 +100,12 @@ impl What {
             Note::CallerSpoke { item: id, began, ended } => {
                 Self::CallerSpoke { item: item(&id), start_ms: ms(began), end_ms: ms(ended) }
             }
-            Note::AssistantSpoke(Spoken { item: id, recording, began, sent_ms, heard_ms, interrupted }) => {
-                let text = recording.and_then(|recording| words(recording, plan)).filter(|_| transcript);
-                let (item, start_ms) = (id.as_ref().map(item), ms(began));
-                Self::AssistantSpoke(Spoke { item, text, start_ms, sent_ms, heard_ms, interrupted })
+            Note::AssistantSpoke(spoken) => Self::AssistantSpoke(spoke(spoken, None)),
+            Note::CallerSpeaks { item: id, began, now } => {
+                Self::CallerSpeaks { item: item(&id), start_ms: ms(began), end_ms: ms(now) }
+            }
+            Note::AssistantSpeaks { spoken, words } => {
+                Self::AssistantSpeaks(spoke(spoken, words.map(|words| words.expose().to_owned())))
             }
             Note::Said { item: id, text, .. } => {
                 let text = Some(text.expose().trim()).filter(|text| transcript && !text.is_empty())?;

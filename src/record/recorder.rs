@@ -28,6 +28,9 @@ pub struct Recorder {
     /// All but what is derived in [`Self::record`].
     known: CallRecord,
     turns: Vec<Known>,
+    /// The turns under way.
+    caller_speaks: Option<Known>,
+    assistant_speaks: Option<Known>,
     /// Transcripts whose turns have not come.
     words: BTreeMap<String, String>,
     /// Answers: when each began, and how long it took.
@@ -85,6 +88,8 @@ impl Recorder {
         Self {
             known,
             turns: Vec::new(),
+            caller_speaks: None,
+            assistant_speaks: None,
             words: BTreeMap::new(),
             answers: Vec::new(),
             anomalies_shown: 0,
@@ -114,10 +119,20 @@ impl Recorder {
             What::FirstWord { ms } => self.known.first_word_ms = Some(ms),
             What::Answered { ms } => push(&mut self.answers, (at_ms, ms)),
             What::CallerSpoke { item, start_ms, end_ms } => {
-                let turn = Turn { start_ms, end_ms: end_ms.max(start_ms), text: None, voice: Voice::Caller };
-                self.turn(turn, Some(item));
+                self.caller_speaks = None;
+                self.turn(caller_turn(start_ms, end_ms), Some(item));
             }
-            What::AssistantSpoke(spoke) => self.assistant_spoke(at_ms, spoke),
+            What::AssistantSpoke(spoke) => {
+                self.assistant_speaks = None;
+                self.assistant_spoke(at_ms, spoke);
+            }
+            What::CallerSpeaks { item, start_ms, end_ms } => {
+                self.caller_speaks = Some(Known { turn: caller_turn(start_ms, end_ms), item: Some(item) });
+            }
+            What::AssistantSpeaks(spoke) => {
+                let item = spoke.item.clone();
+                self.assistant_speaks = Some(Known { turn: assistant_turn(spoke), item });
+            }
             What::Said(Said { item, text }) => self.said(item, &text),
             What::Keys { keys, count } => self.happened(at_ms, Happened::Keys { keys, count }),
             What::Tool(tool) => {
@@ -135,6 +150,7 @@ impl Recorder {
             What::Recording { path } => self.known.recording = Some(path),
             What::Ended(ended) => {
                 self.ended = true;
+                (self.caller_speaks, self.assistant_speaks) = (None, None);
                 self.known.reason = Some(ended.reason);
                 self.known.seconds = ended.seconds;
                 self.known.longest_silence_ms = ended.longest_silence_ms;
@@ -171,6 +187,14 @@ impl Recorder {
             record.seconds = self.elapsed();
         }
         record.turns = self.turns.iter().map(|known| known.turn.clone()).collect();
+        for Known { turn, item } in self.caller_speaks.iter().chain(&self.assistant_speaks) {
+            let mut turn = turn.clone();
+            if let Some(words) = item.as_ref().and_then(|item| self.words.get(item)) {
+                turn.say(words);
+            }
+            let place = record.turns.partition_point(|other| other.start_ms <= turn.start_ms);
+            record.turns.insert(place, turn);
+        }
         answered(&mut record.turns, &self.answers);
         let interrupted = |event: &&Event| event.what == Happened::Interrupted;
         record.interruptions =
@@ -202,14 +226,8 @@ impl Recorder {
     }
 
     fn assistant_spoke(&mut self, at_ms: u64, spoke: Spoke) {
-        let Spoke { item, text, start_ms, sent_ms, heard_ms, interrupted } = spoke;
-        let heard_ms = heard_ms.min(sent_ms);
-        let voice = Voice::Assistant { heard_text: None, sent_ms, heard_ms, interrupted, latency_ms: None };
-        let mut turn = Turn { start_ms, end_ms: start_ms.saturating_add(heard_ms), text: None, voice };
-        if let Some(text) = text {
-            turn.say(&text);
-        }
-        self.turn(turn, item);
+        let (item, interrupted) = (spoke.item.clone(), spoke.interrupted);
+        self.turn(assistant_turn(spoke), item);
         // All that one interruption cuts is reported at once.
         if interrupted
             && !self.known.events.iter().any(|it| it.at_ms == at_ms && it.what == Happened::Interrupted)
@@ -255,6 +273,21 @@ impl Recorder {
         let place = self.known.events.partition_point(|other| other.at_ms <= at_ms);
         insert(&mut self.known.events, place, Event { at_ms, what });
     }
+}
+
+fn caller_turn(start_ms: u64, end_ms: u64) -> Turn {
+    Turn { start_ms, end_ms: end_ms.max(start_ms), text: None, voice: Voice::Caller }
+}
+
+fn assistant_turn(spoke: Spoke) -> Turn {
+    let Spoke { item: _, text, start_ms, sent_ms, heard_ms, interrupted } = spoke;
+    let heard_ms = heard_ms.min(sent_ms);
+    let voice = Voice::Assistant { heard_text: None, sent_ms, heard_ms, interrupted, latency_ms: None };
+    let mut turn = Turn { start_ms, end_ms: start_ms.saturating_add(heard_ms), text: None, voice };
+    if let Some(text) = text {
+        turn.say(&text);
+    }
+    turn
 }
 
 impl Turn {

@@ -353,10 +353,11 @@ impl Session {
         if let Some(event) = model.standby_overdue() {
             call.handle(event, now, actions);
         }
-        if self.meter.is_due(now)
-            && let Some(event) = self.meter.read(self.filing.cost())
-        {
-            call.handle(event, now, actions);
+        if self.meter.is_due(now) {
+            call.under_way(now).into_iter().for_each(|note| self.filing.note(note));
+            if let Some(event) = self.meter.read(self.filing.cost()) {
+                call.handle(event, now, actions);
+            }
         }
         call.handle_timeout(now, actions);
         self.count_all(model);
@@ -538,6 +539,8 @@ impl Session {
             }
             Note::CallerSpoke { .. }
             | Note::AssistantSpoke(_)
+            | Note::CallerSpeaks { .. }
+            | Note::AssistantSpeaks { .. }
             | Note::Said { .. }
             | Note::Pressed(_)
             | Note::ToolEnded { .. }

@@ -208,6 +208,35 @@ fn what_one_interruption_cuts_is_one_interruption() {
 }
 
 #[test]
+fn a_turn_under_way_is_in_the_record_until_it_is_over() {
+    let speaks = |heard_ms, text: &str| {
+        let text = Some(text.to_owned());
+        let (item, interrupted) = (Some("a".to_owned()), false);
+        let spoke = Spoke { item, text, start_ms: 1_000, sent_ms: 3_000, heard_ms, interrupted };
+        at(1_000 + heard_ms, What::AssistantSpeaks(spoke))
+    };
+    let caller = |end_ms| {
+        let (item, start_ms) = ("u".to_owned(), 3_500);
+        at(end_ms, What::CallerSpeaks { item, start_ms, end_ms })
+    };
+    let mut recorder = Recorder::new(RecordId::from("01"));
+    let entries =
+        [rang(), speaks(800, "We are"), speaks(1_500, "We are open all day."), caller(4_000), caller(5_000)];
+    entries.into_iter().for_each(|entry| recorder.add(entry));
+    let mut broken_off = recorder.clone();
+    broken_off.break_off(7.0);
+    for record in [recorder.record(), broken_off.record()] {
+        let times: Vec<_> = record.turns.iter().map(|turn| (turn.start_ms, turn.end_ms)).collect();
+        assert_eq!(times, [(1_000, 2_500), (3_500, 5_000)]);
+        let Voice::Assistant { heard_text, .. } = &record.turns[0].voice else { panic!("{record:?}") };
+        assert_eq!(heard_text.as_deref(), Some("We are"), "half of the sound");
+    }
+    recorder.add(assistant("a", 6_000, 1_000, (2_900, 3_000), false));
+    recorder.add(super::tests::caller("u", 3_500, 5_200));
+    assert_eq!(recorder.record().turns.len(), 2, "each is there once");
+}
+
+#[test]
 fn a_call_that_runs_or_breaks_off_has_a_record() {
     let mut recorder = Recorder::new(RecordId::from("01"));
     call().into_iter().take(6).for_each(|entry| recorder.add(entry));
