@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use rustls::RootCertStore;
+use tokio::time::timeout;
 
 use super::*;
 use crate::assistant::Folder;
 use crate::assistant::plan::Nothing;
 use crate::call::Stop;
+use crate::call::{Return, TransferFailure};
 use crate::phone::Party;
+use crate::phone::PhoneNumber;
 use crate::provider::Provider;
 use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
@@ -271,7 +274,7 @@ async fn one_document_presses_keys_and_brings_the_phone_back() {
         panic!("the session gets no command")
     };
     assert_eq!(way.how, Return::KeysPressed);
-    assert_eq!(way.life, TICKET_LIFE + ONE_KEY * 4, "pressing takes its time");
+    assert_eq!(way.life, TICKET_LIFE + after::ONE_KEY * 4, "pressing takes its time");
     assert_eq!(parked.ask(UP, "x").await.1.as_deref(), Some("press"));
     assert!(parked.commands.try_recv().is_none(), "keys are pressed once");
     assert!(parked.switchboard.admit(&ticket).is_ok());

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::call::{Action, Call, Event, Line as Told, Origin, Outcome, Truncation, Turn};
 use crate::link::model::ModelStep;
+use crate::secret::Private;
 use crate::session::model::Model;
 use switchboard_audio::Chunk;
 
