@@ -1,7 +1,5 @@
 //! What a call costs: a sum over its entries.
 
-use std::collections::BTreeMap;
-
 use super::entry::{Entry, What};
 use super::refused::Refusal;
 use super::{Cost, TokenCounts};
@@ -14,8 +12,8 @@ const MAX_MODELS: usize = 32;
 /// The charges of one call so far.
 #[derive(Debug, Clone, Default)]
 pub struct Bill {
-    /// By provider and model.
-    used: BTreeMap<(String, String), Used>,
+    /// In the order of providers and models. A call has few, and a map would take kilobytes for one.
+    used: Vec<Used>,
     /// A phone call, and not a rehearsal.
     carried: bool,
     simulated: bool,
@@ -29,6 +27,8 @@ pub struct Bill {
 /// What one model was used for.
 #[derive(Debug, Clone, Default)]
 struct Used {
+    provider: String,
+    model: String,
     responses: Tokens,
     /// Of them, those of responses that followed a replay.
     replayed: Tokens,
@@ -82,15 +82,24 @@ impl Bill {
     }
 
     fn used(&mut self, provider: &str, model: &str) -> Option<&mut Used> {
-        let known = (provider.to_owned(), model.to_owned());
-        let has_room = self.used.len() < MAX_MODELS || self.used.contains_key(&known);
-        has_room.then(|| self.used.entry(known).or_default())
+        let order = |used: &Used| (used.provider.as_str(), used.model.as_str()).cmp(&(provider, model));
+        let at = match self.used.binary_search_by(order) {
+            Ok(at) => at,
+            Err(_) if self.used.len() == MAX_MODELS => return None,
+            Err(at) => {
+                let (provider, model) = (provider.to_owned(), model.to_owned());
+                self.used.reserve_exact(1);
+                self.used.insert(at, Used { provider, model, ..Used::default() });
+                at
+            }
+        };
+        Some(&mut self.used[at])
     }
 
     /// All tokens of responses.
     pub fn tokens(&self) -> TokenCounts {
         let mut kinds = Tokens::default();
-        self.used.values().for_each(|used| kinds += used.responses);
+        self.used.iter().for_each(|used| kinds += used.responses);
         TokenCounts { taken: kinds.taken(), made: kinds.made(), kinds }
     }
 
@@ -103,7 +112,8 @@ impl Bill {
         let ms = (seconds * 1_000.0).max(0.0).round() as u64;
         let mut parts = Parts::default();
         let mut unpriced = Vec::new();
-        for ((provider, model), used) in &self.used {
+        for used in &self.used {
+            let Used { provider, model, .. } = used;
             let priced = prices.of(provider, model).and_then(|prices| used.priced(&prices, ms));
             match priced {
                 Some(more) => parts += more,
