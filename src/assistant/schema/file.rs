@@ -93,7 +93,7 @@ pub struct Assistant {
     after_call: Option<AfterCall>,
     limits: Option<Limits>,
     /// Callers whom nobody answers: numbers, the beginnings of numbers with a `*`, and `withheld` for callers without a number.
-    /// They hear the busy tone.
+    /// Nobody answers them: they hear that the number is not in service.
     #[schemars(extend("x-default" = "nobody"), example = ["+15550100666", "+1900*", "withheld"])]
     block: Option<BlockList>,
     record: Option<Record>,
