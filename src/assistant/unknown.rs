@@ -10,7 +10,7 @@ use crate::problem::{self, Suggestion};
 static PLACES: LazyLock<Vec<String>> = LazyLock::new(schema::places);
 
 /// What people look for at the top of a file, and what there is.
-const WISHES: [(&[&str], &str); 24] = [
+const WISHES: [(&[&str], &str); 27] = [
     (
         &["voicemail", "mailbox", "answering_machine", "message", "messages", "take_messages", "email"],
         "write `call_control: { take_message: { to: { email: … } } }`",
@@ -96,8 +96,17 @@ const WISHES: [(&[&str], &str); 24] = [
         "remove it: set OPENAI_API_KEY in the environment or in `.env`",
     ),
     (
-        &["allow", "allowlist", "whitelist", "block", "blocklist", "blacklist", "allowed_callers"],
+        &["allow", "allowlist", "whitelist", "allowed_callers"],
         "remove it: who may call is decided by a Function at Twilio, see docs/security.md",
+    ),
+    (&["blocked", "blocklist", "blacklist", "blocked_callers"], "write `block: [NUMBER, …]`"),
+    (
+        &["notification", "notifications", "on_message", "report", "reports"],
+        "write `notify: { to: { email: … }, when: … }`",
+    ),
+    (
+        &["post_call", "form", "call_summary", "analysis", "extract"],
+        "write `after_call: { summary: true, fields: … }`",
     ),
 ];
 

@@ -499,8 +499,7 @@ impl Call {
             && !recently
             && self.standby.open.is_none()
             && self.playback.is_voice_over()
-            && self.watch.no_voice_since(back(now, LISTENED))
-            && self.floor.ear.speech_within(LISTENED, now) >= UNNOTICED
+            && self.spoke_within(LISTENED, now) >= UNNOTICED
         {
             self.standby.deaf = Some(now);
             self.open_standby(self.endpoint, Cause::Deaf, now, out);

@@ -264,11 +264,14 @@ impl Call {
     fn is_unnoticed(&self, now: Instant) -> bool {
         let began = self.floor.ear_began.unwrap_or(now);
         let noticed = self.floor.heard_caller.is_some_and(|at| at + NOTICED_BEFORE >= began);
-        !noticed
-            && self.playback.is_voice_over()
-            && self.watch.no_voice_since(began)
-            && self.floor.ear.speech_within(now.saturating_duration_since(began) + LISTEN_EVERY, now)
-                >= SHORTEST_TURN
+        let window = now.saturating_duration_since(began) + LISTEN_EVERY;
+        !noticed && self.playback.is_voice_over() && self.spoke_within(window, now) >= SHORTEST_TURN
+    }
+
+    /// How long the caller spoke in the last `window`, without what may be an echo of the assistant's voice.
+    pub(super) fn spoke_within(&self, window: Duration, now: Instant) -> Duration {
+        let no_echo = self.watch.echo_until().map(|until| now.saturating_duration_since(until));
+        self.floor.ear.speech_within(no_echo.map_or(window, |no_echo| no_echo.min(window)), now)
     }
 
     /// Counts the turn that ends, if only the model heard it.

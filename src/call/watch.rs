@@ -106,9 +106,9 @@ impl Watch {
         }
     }
 
-    /// Whether the caller has heard nothing of the assistant's since then, so that what our ear hears is no echo of it.
-    pub fn no_voice_since(&self, then: Instant) -> bool {
-        self.voice_ended.is_none_or(|ended| ended + ECHO <= then)
+    /// Until when what our ear heard may be an echo of the assistant's voice. `None`: it has said nothing.
+    pub fn echo_until(&self) -> Option<Instant> {
+        self.voice_ended.map(|ended| ended + ECHO)
     }
 
     /// The longest silence in which the assistant owed something.

@@ -470,6 +470,16 @@ fn an_echo_of_the_assistants_voice_is_no_turn() {
     let text = play(script);
     let asked = count(&text, "CommitAudio") + count(&text, "AskForResponse") + count(&text, "OpenStandby");
     assert_eq!(asked, 0, "{text}");
+    // Whoever answers at once is no echo: it ends soon after the voice.
+    let text = play(vec![
+        quiet(40, 400),
+        answer("r1", "a", 9_000),
+        quiet(400, 9_100),
+        echo_at(9_100, 1),
+        talks(9_400, 11_000),
+        quiet(11_000, 15_000),
+    ]);
+    assert_eq!((count(&text, "CommitAudio"), count(&text, "AskForResponse")), (1, 1), "{text}");
     // The same without a voice is a turn that the model missed.
     let text = play(vec![quiet(40, 2_000), talks(2_000, 4_000), quiet(4_000, 8_000)]);
     assert_eq!((count(&text, "CommitAudio"), count(&text, "AskForResponse")), (1, 1), "{text}");
@@ -493,8 +503,7 @@ fn an_echo_that_comes_back_after_an_interruption_is_no_turn() {
     run.play(All(vec![On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted), At(ms(30)), echo(0)]));
     run.play(All(script.into_iter().take(4).collect()));
     let cut = run.now;
-    assert!(!run.call.watch.no_voice_since(cut + ms(600)), "its echo may still come: {}", run.text);
-    assert!(run.call.watch.no_voice_since(cut + ms(700)), "{}", run.text);
+    assert_eq!(run.call.watch.echo_until(), Some(cut + ms(700)), "its echo may still come: {}", run.text);
 }
 
 #[test]
