@@ -136,7 +136,8 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
         "caller     No, that is all, thank you, goodbye.  [",
         "assistant  Thank you for calling. Goodbye.  [",
         "assistant.ended",
-        "3 by the caller, 4 by the assistant (1 interrupted)",
+        "taken for rehearsal/messages.jsonl",
+        "4 by the caller, 5 by the assistant (1 interrupted)",
     ] {
         run.prints(text);
     }
@@ -157,6 +158,17 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
     assert!(sheet["tokens"]["in"].as_u64().unwrap() > 0 && sheet["tokens"]["out"].as_u64().unwrap() > 0);
     assert!(sheet["anomalies"].as_object().unwrap().values().all(|count| count.as_u64().unwrap() > 0));
 
+    // The message that the assistant speaks of is on the disk, once, with the fields of its file.
+    let messages = fs::read_to_string(place.path("rehearsal/messages.jsonl")).unwrap();
+    let message: Value = serde_json::from_str(&messages).unwrap();
+    assert_eq!(message["id"], sheet["message"]);
+    let fields = &message["data"]["fields"];
+    assert_eq!(keys(fields), ["name", "callback_number", "reason", "wished_times"]);
+    assert_eq!(fields["name"], "Anna Example");
+    let outcomes: Vec<_> =
+        record.tools.iter().map(|tool| (tool.name.as_str(), tool.outcome.as_str())).collect();
+    assert_eq!(outcomes[0], ("take_message", "ok"), "{outcomes:?}");
+
     let [caller, assistant] = place.sound();
     let seconds = sheet["seconds"].as_f64().unwrap();
     assert_eq!(caller.len(), assistant.len());
@@ -165,7 +177,8 @@ fn a_rehearsal_is_a_whole_call_from_ring_to_goodbye() {
     assert!((-0.05..1.5).contains(&silent), "{seconds} s");
     let turns = sheet["turns"].as_array().unwrap();
     let who: Vec<&str> = turns.iter().map(|turn| turn["who"].as_str().unwrap()).collect();
-    assert_eq!(who, ["assistant", "caller", "assistant", "caller", "assistant", "caller", "assistant"]);
+    assert_eq!(who[..who.len() - 1], ["assistant", "caller"].repeat(4));
+    assert_eq!(who.last(), Some(&"assistant"));
     let mut before = 0;
     for turn in turns {
         let (start, end) = (ms(turn, "start_ms"), ms(turn, "end_ms"));

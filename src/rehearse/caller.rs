@@ -37,16 +37,19 @@ const WINDOW_MS: usize = 20;
 /// Everything the caller says.
 #[derive(Debug, Clone)]
 pub(super) enum CallerSpeech {
-    /// Three clips: a question, an interruption, a goodbye.
-    Demo([Clip; 3]),
+    /// Clips: a question, an interruption, perhaps a message, a goodbye.
+    Demo(Vec<Clip>),
     /// One recording, played from beginning to end.
     File(Clip),
 }
 
 impl CallerSpeech {
-    pub fn demo() -> anyhow::Result<Self> {
-        let clip = |at: usize| Clip::from_wav(LINES[at].1).context("a built-in clip cannot be read");
-        Ok(Self::Demo([clip(0)?, clip(1)?, clip(2)?]))
+    /// The built-in clips, with the one of a `message` before the goodbye.
+    pub fn demo(message: Option<&[u8]>) -> anyhow::Result<Self> {
+        let [question, interruption, goodbye] = LINES.map(|(_, wav)| wav);
+        let clips = [Some(question), Some(interruption), message, Some(goodbye)].into_iter().flatten();
+        let clips = clips.map(Clip::from_wav).collect::<Result<_, _>>();
+        Ok(Self::Demo(clips.context("a built-in clip cannot be read")?))
     }
 
     /// # Errors
@@ -59,7 +62,7 @@ impl CallerSpeech {
         Ok(Self::File(clip))
     }
 
-    /// The words of the built-in clips.
+    /// The words of the built-in clips without a message.
     pub fn words() -> [&'static str; 3] {
         LINES.map(|(words, _)| words)
     }
@@ -100,8 +103,9 @@ impl CallerSpeech {
     }
 }
 
-async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3]) {
-    phone.say(question.ulaw);
+async fn converse(phone: &Control, clips: Vec<Clip>) {
+    let mut clips = clips.into_iter().map(|clip| clip.ulaw);
+    phone.say(clips.next().unwrap_or_default());
     let long_enough = async {
         tokio::select! {
             alive = phone.wait_until_playing_for(LISTENS) => alive,
@@ -112,11 +116,12 @@ async fn converse(phone: &Control, [question, interruption, goodbye]: [Clip; 3])
     if !timeout(ANSWER, long_enough).await.unwrap_or(true) {
         return;
     }
-    phone.say(interruption.ulaw);
-    if !timeout(ANSWER, phone.wait_for_reply(PAUSE)).await.unwrap_or(true) {
-        return;
+    while let Some(clip) = clips.next() {
+        phone.say(clip);
+        if clips.len() > 0 && !timeout(ANSWER, phone.wait_for_reply(PAUSE)).await.unwrap_or(true) {
+            return;
+        }
     }
-    phone.say(goodbye.ulaw);
     // If the assistant does not end the call, the caller does.
     let _ = timeout(ANSWER, phone.wait_for_reply(GOODBYE)).await;
 }
@@ -155,6 +160,7 @@ pub(super) fn voiced(ulaw: &[u8]) -> Vec<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message;
     use super::*;
     use switchboard_audio::{SILENCE, encode};
 
@@ -164,9 +170,12 @@ mod tests {
             .lines()
             .filter_map(|line| Some(line.split_once('|')?.1))
             .collect();
-        assert_eq!(lines, CallerSpeech::words());
-        let speech = CallerSpeech::demo().unwrap();
-        for clip in speech.clips() {
+        let [question, interruption, goodbye] = CallerSpeech::words();
+        let [message, order] = message::lines();
+        assert_eq!(lines, [question, interruption, message, order, goodbye]);
+        let clips = LINES.map(|(_, wav)| wav).into_iter().chain(message::clips());
+        for clip in clips {
+            let clip = &Clip::from_wav(clip).unwrap().ulaw;
             let spans = voiced(clip);
             let pauses = spans.windows(2).map(|pair| pair[1].0 - pair[0].1);
             assert!(pauses.max().unwrap_or(0) <= 300, "a turn would end within {spans:?}");

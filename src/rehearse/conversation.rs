@@ -131,6 +131,8 @@ impl Conversation {
         match &entry.what {
             What::CallerSpoke { start_ms, .. } => self.reported(false, *start_ms, at),
             What::AssistantSpoke(spoke) => self.reported(true, spoke.start_ms, at),
+            // A turn is printed when it is over.
+            What::CallerSpeaks { .. } | What::AssistantSpeaks(_) => return,
             _ => {}
         }
         self.recorder.add(entry);

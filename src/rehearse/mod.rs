@@ -6,6 +6,7 @@
 mod caller;
 mod choose;
 mod conversation;
+mod message;
 mod news;
 mod recording;
 mod screen;
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::assistant::plan::{First, Nothing, Plan};
+use crate::assistant::plan::{First, Nothing, Plan, TAKE_MESSAGE};
 use crate::assistant::{CallTime, Facts};
 use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
@@ -37,6 +39,7 @@ use crate::workspace::Workspace;
 use caller::CallerSpeech;
 use choose::Choice;
 use conversation::{Conversation, Line, is_assistant, millis};
+use message::Message;
 use news::News;
 use recording::Files;
 pub use screen::Screen;
@@ -90,7 +93,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let (speech, recording) = speech(options.caller.as_deref())?;
+    let recording = options.caller.as_deref().map(recorded).transpose()?;
     let choose = |providers: &[Arc<Provider>]| -> Result<(Choice, Vec<Problem>), Failure> {
         let checked = workspace.check_with(&workspace.settings.assistants_dir, providers)?;
         let (name, to, from) = (&options.assistant, &options.to, &options.from);
@@ -106,12 +109,22 @@ pub async fn run(
     let mut providers = workspace.settings.providers();
     let (mut choice, warnings) = choose(&providers)?;
     report(&warnings);
+    // A real model may not understand that the caller leaves a message.
+    let message = match recording.is_none() && !options.live {
+        true => message::of(&plan(&choice, None)?, &choice.from),
+        false => None,
+    };
+    let (speech, recording) = match recording {
+        Some((speech, name)) => (speech, Some(name)),
+        None => (CallerSpeech::demo(message.as_ref().map(|message| message.wav))?, None),
+    };
     let mut model = None;
     if options.live {
         live(choice.assistant.provider())?;
     } else {
         // The simulated model replaces this assistant's provider, under the same name.
-        let started = simulated_model(choice.assistant.provider(), recording.as_deref()).await?;
+        let started =
+            simulated_model(choice.assistant.provider(), recording.as_deref(), message.as_ref()).await?;
         for provider in providers.iter_mut().filter(|provider| provider.name == started.provider.name) {
             *provider = Arc::new(started.provider.clone());
         }
@@ -151,16 +164,15 @@ pub async fn run(
     Err(anyhow!("the rehearsal failed: {}", wrong.join("; ")).into())
 }
 
-/// What the caller says, and the recording's name if it comes from a file.
-fn speech(file: Option<&Path>) -> anyhow::Result<(CallerSpeech, Option<String>)> {
-    let Some(path) = file else { return Ok((CallerSpeech::demo()?, None)) };
+/// What the caller of a recording says, and the recording's name.
+fn recorded(path: &Path) -> anyhow::Result<(CallerSpeech, String)> {
     let shown = path.display();
     let bytes =
         std::fs::read(path).with_context(|| format!("the recording `{shown}` (--caller) cannot be read"))?;
     let speech = CallerSpeech::file(&bytes)
         .with_context(|| format!("the recording `{shown}` (--caller) cannot be played"))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    Ok((speech, Some(name.into_owned())))
+    Ok((speech, name.into_owned()))
 }
 
 /// A simulated model and the provider that leads to it.
@@ -170,11 +182,19 @@ struct Model {
 }
 
 /// Starts a model that speaks the provider's dialect and has its abilities.
-async fn simulated_model(real: &Provider, recording: Option<&str>) -> anyhow::Result<Model> {
+async fn simulated_model(
+    real: &Provider,
+    recording: Option<&str>,
+    message: Option<&Message>,
+) -> anyhow::Result<Model> {
     let key = format!("sk-rehearsal-{}", token());
     let script = match recording {
         Some(name) => Script::for_recording(&format!("(speech in {name})")),
-        None => Script::rehearsal(CallerSpeech::words()),
+        None => {
+            let arguments = |message: &Message| Value::from(message.arguments.clone()).to_string();
+            let message = message.map(|message| (message.words, TAKE_MESSAGE, arguments(message)));
+            Script::rehearsal(CallerSpeech::words(), message)
+        }
     };
     let abilities = &real.abilities;
     let options = ModelOptions {
@@ -438,13 +458,16 @@ fn opening(
         }
     };
     let caller = match (recording, plan.greeting.first) {
-        (None, First::Assistant) => {
-            "recorded, in English: asks a question, interrupts the answer, says goodbye (about 30 seconds)"
-                .to_owned()
-        }
-        (None, First::Caller) => {
-            "recorded, in English: speaks first, interrupts the answer, says goodbye (about 30 seconds)"
-                .to_owned()
+        (None, first) => {
+            let begins = match first {
+                First::Assistant => "asks a question",
+                First::Caller => "speaks first",
+            };
+            // All but the question, the interruption and the goodbye.
+            let leaves = if speech.clips().count() > 3 { ", leaves a message" } else { "" };
+            format!(
+                "recorded, in English: {begins}, interrupts the answer{leaves}, says goodbye (about 30 seconds)"
+            )
         }
         (Some(name), _) => format!(
             "the recording {name} ({}); hangs up after it, when the call has been quiet for 3 seconds",

@@ -48,7 +48,7 @@ fn function<'a>(tools: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// A value for this schema, out of what the caller said.
-pub(super) fn fill(schema: &Value, said: &[String]) -> Value {
+pub fn fill(schema: &Value, said: &[String]) -> Value {
     Filling { root: schema, said }.value("", schema, 0)
 }
 

@@ -52,6 +52,7 @@ use faults::Troubles;
 use shared::Shared;
 
 pub use faults::{Aim, ConnectError, Fault, Moment, Point, Times, Trouble, When, Which};
+pub use forms::fill;
 pub use log::{
     ApprovalLog, CallLog, ClientEvent, Closed, Happened, HostedLog, ModelEvent, ResponseLog, SessionLog,
     SpokenItem, Truncation,

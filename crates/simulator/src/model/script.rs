@@ -192,18 +192,17 @@ impl Default for Script {
 
 impl Script {
     /// A long answer to interrupt, a short answer, and a goodbye that ends the call if the assistant may. They fit any
-    /// assistant: they state nothing that its file could contradict, and no tool's work. `caller` holds what the caller
-    /// says in those three turns.
-    pub fn rehearsal(caller: [&str; 3]) -> Self {
-        let [first, second, third] = caller;
-        Self {
-            replies: vec![
-                Reply::say(super::speech::LONG).to(first),
-                Reply::say(super::speech::SHORT).to(second),
-                Reply::say(super::speech::THANKS).and_call("end_call", r#"{"reason":"done"}"#).to(third),
-            ],
-            ..Self::default()
-        }
+    /// assistant: they state nothing that its file could contradict. `caller` holds what the caller
+    /// says in those three turns. Before the last, the caller may leave a `message`: what they say, and the function with the
+    /// arguments that it becomes.
+    pub fn rehearsal(caller: [&str; 3], message: Option<(&str, &str, String)>) -> Self {
+        let [first, second, last] = caller;
+        let mut replies =
+            vec![Reply::say(super::speech::LONG).to(first), Reply::say(super::speech::SHORT).to(second)];
+        replies
+            .extend(message.map(|(words, function, arguments)| Reply::call(function, arguments).to(words)));
+        replies.push(Reply::say(super::speech::THANKS).and_call("end_call", r#"{"reason":"done"}"#).to(last));
+        Self { replies, ..Self::default() }
     }
 
     /// Replies to a recording whose words are unknown. `caller` is the transcript.

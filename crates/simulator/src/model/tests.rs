@@ -226,7 +226,7 @@ async fn deltas_have_odd_lengths_and_continuous_tags() {
 
 #[tokio::test]
 async fn a_barge_in_cancels_the_running_response() {
-    let options = ModelOptions { script: Script::rehearsal(["a", "b", "c"]), burst: 3.0, ..plain() };
+    let options = ModelOptions { script: Script::rehearsal(["a", "b", "c"], None), burst: 3.0, ..plain() };
     let server = ModelServer::start(options).await.unwrap();
     let mut client = Client::ready(&server, json!({})).await;
     client.append(&[voice(400), silence(300)].concat()).await;
@@ -437,7 +437,7 @@ async fn recorded_speech_is_one_turn_and_a_new_line_is_synthesised() {
 async fn late_audio_after_an_interruption_can_be_truncated() {
     let options = ModelOptions { anomalies: true, late_deltas: true, burst: 3.0, ..plain() };
     let options =
-        ModelOptions { script: Script::rehearsal(["a", "b", "c"]), speech: Speech::Tagged, ..options };
+        ModelOptions { script: Script::rehearsal(["a", "b", "c"], None), speech: Speech::Tagged, ..options };
     let server = ModelServer::start(options).await.unwrap();
     let mut late = 0;
     for _ in 0..6 {
@@ -460,7 +460,7 @@ async fn late_audio_after_an_interruption_can_be_truncated() {
 
 #[tokio::test]
 async fn the_rehearsal_script_is_transcribed_and_ended_by_the_model() {
-    let script = Script::rehearsal(["When are you open?", "Book me in.", "Thank you, bye."]);
+    let script = Script::rehearsal(["When are you open?", "Book me in.", "Thank you, bye."], None);
     let server = ModelServer::start(ModelOptions { script, anomalies: true, ..plain() }).await.unwrap();
     let audio = json!({"input": {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}},
         "output": {"format": {"type": "audio/pcmu"}}});
