@@ -23,8 +23,13 @@ impl Meter {
     }
 
     /// Whether it is time to look.
-    pub fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.next.is_none_or(|next| next <= now);
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next <= now)
+    }
+
+    /// The same. It is time again a second later.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        let is_due = self.is_due(now);
         if is_due {
             self.next = Some(now + EVERY);
         }
@@ -60,7 +65,7 @@ mod tests {
     async fn it_is_read_once_a_second() {
         let now = crate::link::now();
         let mut meter = Meter::new(None);
-        let read = (0..3_000).filter(|ms| meter.is_due(now + Duration::from_millis(*ms))).count();
+        let read = (0..3_000).filter(|ms| meter.take_due(now + Duration::from_millis(*ms))).count();
         assert_eq!(read, 3);
     }
 }

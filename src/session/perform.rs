@@ -246,7 +246,7 @@ impl Session {
                             clock.ticked();
                             self.sound.goes_on();
                             // The timer is early if a deadline has moved, as the phone's does with each of its frames.
-                            match talk.is_due(now) {
+                            match talk.is_due(now) || self.meter.is_due(now) {
                                 true => self.judge(&mut talk, now),
                                 false => ControlFlow::Continue(()),
                             }
@@ -353,7 +353,7 @@ impl Session {
         if let Some(event) = model.standby_overdue() {
             call.handle(event, now, actions);
         }
-        if self.meter.is_due(now) {
+        if self.meter.take_due(now) {
             call.under_way(now).into_iter().for_each(|note| self.filing.note(note));
             if let Some(event) = self.meter.read(self.filing.cost()) {
                 call.handle(event, now, actions);
