@@ -1,6 +1,6 @@
 //! Alerts: the owner hears what is wrong with the server, as `alerts` in the settings says.
 //!
-//! One task watches the providers, the folder and the store, and takes reports of everything else. [`engine`] decides what
+//! One task watches the providers, the folder and the store, and takes reports of everything else. `engine` decides what
 //! is news. Alerts are delivered like all letters, so they are on a disk before anything is sent.
 
 mod engine;
