@@ -219,6 +219,19 @@ impl Harness {
         }
     }
 
+    /// Waits for the next form that is filed, and the record with it.
+    pub async fn form(&mut self) -> (record::Form, record::CallRecord) {
+        loop {
+            let (id, entry) =
+                timeout(PATIENCE, self.entries.recv()).await.expect("a form is filed in time").unwrap();
+            let recorder = self.recorders.entry(id.clone()).or_insert_with(|| Recorder::new(id));
+            recorder.add(entry.clone());
+            if let What::Form(form) = entry.what {
+                return (form, recorder.record());
+            }
+        }
+    }
+
     /// Waits for the address of a recording in a bucket.
     pub async fn uploaded(&mut self) -> String {
         loop {

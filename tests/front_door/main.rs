@@ -6,6 +6,7 @@ mod calls;
 mod edits;
 mod failover;
 mod failures;
+mod forms;
 mod harness;
 mod interruptions;
 mod languages;

@@ -156,7 +156,7 @@ impl ModelLink {
                     Event::ModelFault(fault)
                         if fault.failure.code.as_deref() == Some("input_audio_buffer_commit_empty") =>
                     {
-                        self.pending.give_up_transcript();
+                        self.pending.give_up_transcripts();
                     }
                     _ => {}
                 }

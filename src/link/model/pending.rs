@@ -7,14 +7,16 @@ use crate::id::{ItemId, ResponseId, ToolCallId};
 
 /// How many tool calls are remembered.
 const MAX_CALLS: usize = 64;
+/// How many turns are waited for. A transcript that did not come for longer does not come.
+const MAX_TURNS: usize = 3;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// The caller's turn under way.
     speaking: Option<ItemId>,
-    /// The caller's last turn, until its transcript comes.
-    last_turn: Option<ItemId>,
+    /// The caller's last turns whose transcripts have not come.
+    turns: VecDeque<ItemId>,
     /// Turns whose transcripts did not come.
     unwritten: u32,
     /// The caller said words or pressed keys.
@@ -37,7 +39,7 @@ impl Pending {
             Event::Transcript { who: Who::Caller, item, text } => {
                 self.words |= !text.expose().trim().is_empty();
                 self.unwritten = self.unwritten.saturating_sub(1);
-                self.last_turn.take_if(|last| last == item);
+                self.turns.retain(|turn| turn != item);
             }
             Event::ResponseStarted { response, .. } => self.response = Some(response.clone()),
             Event::ResponseEnded { response, .. } => {
@@ -56,7 +58,10 @@ impl Pending {
 
     fn turn(&mut self, item: ItemId) {
         self.unwritten += 1;
-        self.last_turn = Some(item);
+        self.turns.push_back(item);
+        if self.turns.len() > MAX_TURNS {
+            self.turns.pop_front();
+        }
     }
 
     /// We end the caller's turn. If the model has not noticed that there is one, our ear has.
@@ -81,9 +86,9 @@ impl Pending {
         self.calls.iter_mut().filter(|(id, _)| id == call).for_each(|(_, answered)| *answered = true);
     }
 
-    /// No transcript of the last turn is waited for any more.
-    pub fn give_up_transcript(&mut self) {
-        self.last_turn = None;
+    /// No transcript is waited for any more.
+    pub fn give_up_transcripts(&mut self) {
+        self.turns.clear();
     }
 
     pub fn is_speaking(&self) -> bool {
@@ -91,7 +96,7 @@ impl Pending {
     }
 
     pub fn awaits_transcript(&self) -> bool {
-        self.last_turn.is_some()
+        !self.turns.is_empty()
     }
 
     /// Whether the caller said something, as far as it is known: a turn without a transcript counts.
