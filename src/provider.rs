@@ -98,6 +98,8 @@ pub struct Abilities {
     pub truncates: bool,
     /// Stops its own response when the caller speaks.
     pub interrupts_by_itself: bool,
+    /// Leaves turns to us if it is asked to: it takes `create_response` and `interrupt_response`.
+    pub leaves_turns: bool,
     /// The range of a session's `temperature`; `None` if the provider rejects or ignores the field.
     pub temperature: Option<RangeInclusive<f64>>,
     /// The range of the voice's speed; `None` if there is no such field.
@@ -267,6 +269,7 @@ impl Abilities {
         let ga = Abilities {
             truncates: true,
             interrupts_by_itself: true,
+            leaves_turns: true,
             // The session has no `temperature`, and an unknown parameter makes the server reject the whole
             // configuration.
             temperature: None,
@@ -298,6 +301,8 @@ impl Abilities {
                 turn_detection: vec![TurnDetection::Server],
                 threshold: 0.1..=0.9,
                 noise_reduction: false,
+                // Nothing says so.
+                leaves_turns: false,
                 efforts: ["none", "high"].map(Cow::Borrowed).to_vec(),
                 transcription: Transcribing::Automatic,
                 // It takes no `tool_choice` for a single response.

@@ -4,6 +4,7 @@
 //! A model speaks more languages than `<Say>` does. So a tag has two uses: the model and the transcription take its
 //! language, and TwiML takes one of [`locales`].
 
+mod backchannels;
 mod labels;
 mod words;
 
@@ -67,6 +68,11 @@ const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB B
 pub struct Language {
     /// BCP 47, such as `de` or `de-CH`.
     tag: String,
+}
+
+/// Whether `text` says nothing but "go on" in this language, such as "mhm" and "okay".
+pub fn is_backchannel(language: Option<&Language>, text: &str) -> bool {
+    backchannels::is_backchannel(language.map(Language::code), text)
 }
 
 /// Why a tag names no language.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use super::arguments::Arguments;
 use super::fit;
-use super::language::{ENGLISH, Language, Words};
+use super::language::{ENGLISH, Language, Words, is_backchannel};
 pub use super::request::{HttpCall, HttpRequest};
 pub use super::sounds::{SOUNDS, Sound, SoundKey, SoundName, Sounds, Voice};
 use crate::phone::PhoneNumber;
@@ -169,6 +169,11 @@ impl Plan {
         missing.map(|(_, sound)| (self.sound_key(&sound.text), sound.text.as_str()))
     }
 
+    /// Whether the caller says nothing but that the assistant may go on, such as "mhm".
+    pub fn is_backchannel(&self, words: &str) -> bool {
+        is_backchannel(self.language.as_ref(), words)
+    }
+
     /// The key of a line in this plan's voice.
     pub fn sound_key(&self, text: &str) -> SoundKey {
         let language = self.language.as_ref().map(|language| language.tag()).unwrap_or_default();
@@ -208,9 +213,19 @@ pub enum First {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnTaking {
     pub detection: Detection,
-    /// Whether the caller may talk over the assistant.
-    pub interruptions: bool,
+    pub interruptions: Interruptions,
     pub noise_reduction: Option<NoiseReduction>,
+}
+
+/// What happens when the caller talks over the assistant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruptions {
+    /// The assistant stops, and the model hears how much was heard.
+    Immediate,
+    /// The assistant stops, and goes on if it was no speech.
+    Confirmed,
+    /// The assistant goes on. What the caller says is answered afterwards.
+    None,
 }
 
 /// How the end of the caller's turn is noticed.

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::plan::{Eagerness, Effort, First, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule};
+use super::plan::{Eagerness, Effort, First, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule};
 use crate::duration::spell;
 use crate::provider::TurnDetection;
 
@@ -31,6 +31,12 @@ pub const NOISE_REDUCTIONS: &Words<Option<NoiseReduction>> = &[
     ("near_field", Some(NoiseReduction::NearField)),
     ("far_field", Some(NoiseReduction::FarField)),
     ("none", None),
+];
+/// What happens when the caller talks over the assistant. `true` and `false` are older words for the first and the last.
+pub const INTERRUPTIONS: &Words<Interruptions> = &[
+    ("immediate", Interruptions::Immediate),
+    ("confirmed", Interruptions::Confirmed),
+    ("none", Interruptions::None),
 ];
 /// How the caller's number is kept.
 pub const KEPT_NUMBERS: &Words<KeptNumbers> =

@@ -34,6 +34,8 @@ pub enum Action {
     CancelResponse(ResponseId),
     /// Tell the model how much of an item was heard.
     TruncateItem(Truncation),
+    /// Take an item of the caller's out of the conversation: it was noise.
+    DeleteItem(ItemId),
     /// Send the model a tool's result.
     AnswerTool {
         id: ToolCallId,

@@ -107,6 +107,11 @@ impl Consent {
         }
     }
 
+    /// Whether the caller was asked, and has not answered.
+    pub fn is_asked(&self) -> bool {
+        self.calls.iter().any(|known| matches!(known.stage, Stage::Asked { .. }))
+    }
+
     /// A response has completed.
     pub fn response_ended(&mut self, response: &ResponseId) {
         for known in &mut self.calls {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -168,6 +169,36 @@ impl Conversation {
     pub fn assistant_heard(&mut self, item: &ItemId, heard_ms: u64) {
         if let Some(turn) = self.assistants().rfind(|turn| turn.item == *item) {
             turn.heard_ms = heard_ms;
+        }
+    }
+
+    /// The words of an item that were heard after this long.
+    pub fn heard_until(&self, item: &ItemId, heard_ms: u64) -> &str {
+        let turn = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Assistant(turn) if turn.item == *item => Some(turn),
+            _ => None,
+        });
+        turn.map_or("", |turn| turn.heard_until(heard_ms))
+    }
+
+    /// The caller's latest audio, as μ-law.
+    pub fn latest_audio(&self, span: Duration) -> Vec<u8> {
+        let bytes = span.as_millis() as usize * BYTES_PER_MS;
+        let turn = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Caller(turn) if !turn.over => Some(turn),
+            _ => None,
+        });
+        let audio = turn.map_or(&self.lead_in, |turn| &turn.audio);
+        let mut ulaw = audio.chunk().to_ulaw();
+        ulaw.drain(..ulaw.len().saturating_sub(bytes));
+        ulaw
+    }
+
+    /// The turn under way was noise.
+    pub fn forget_noise(&mut self) {
+        let open = self.position(|entry| matches!(entry, Entry::Caller(turn) if !turn.over));
+        if let Some(at) = open {
+            self.entries.remove(at);
         }
     }
 
@@ -424,10 +455,14 @@ impl Caller {
 impl Assistant {
     /// The words that the caller heard: in proportion to the audio, and never more.
     fn heard(&self) -> &str {
+        self.heard_until(self.heard_ms)
+    }
+
+    fn heard_until(&self, heard_ms: u64) -> &str {
         let sent_ms = (self.bytes / BYTES_PER_MS as u64).max(1);
         // Until it is complete, the last word may be half a word, or ahead of the audio.
         let most = if self.complete { sent_ms } else { sent_ms - 1 };
-        heard_words(self.text.expose(), self.heard_ms.min(most), sent_ms).trim()
+        heard_words(self.text.expose(), heard_ms.min(most), sent_ms).trim()
     }
 }
 

@@ -14,6 +14,8 @@ use switchboard_audio::Chunk;
 const FRAME: Duration = Duration::from_millis(20);
 /// Gaps between the words of a sentence are not longer.
 const GAP: Duration = Duration::from_millis(500);
+/// A shorter pause does not end a sound.
+const PAUSE: Duration = Duration::from_millis(300);
 /// Soft passages of music are not longer. Most are longer than a gap between words.
 const PASSAGE: Duration = Duration::from_secs(2);
 /// A background that is softer than this counts as silence, and nothing as soft is loud: about -52 dBFS.
@@ -36,6 +38,8 @@ pub struct Ear {
     first: Option<Instant>,
     last_speech: Option<Instant>,
     last_other: Option<Instant>,
+    /// When the last sound of any kind began, and when it was last heard.
+    loud_run: Option<(Instant, Instant)>,
 }
 
 impl Ear {
@@ -69,6 +73,11 @@ impl Ear {
         !self.speaks(now) && is_within(PASSAGE, self.last_other, now)
     }
 
+    /// When the latest sound of any kind began, and when it was last heard. A pause of 300 ms ends a sound.
+    pub fn loud(&self) -> Option<(Instant, Instant)> {
+        self.loud_run
+    }
+
     /// Since when there is only background: neither speech nor another sound. `None` before the first frame.
     pub fn quiet_since(&self, now: Instant) -> Option<Instant> {
         let last = self.last_speech.max(self.last_other);
@@ -91,6 +100,10 @@ impl Ear {
         if self.loud.count_ones() < u32::from(Self::STANDS_OUT) {
             return;
         }
+        self.loud_run = match self.loud_run {
+            Some((began, last)) if now < last + PAUSE => Some((began, now)),
+            _ => Some((now, now)),
+        };
         if self.verdict.is_speech {
             let is_between_words = FRAME * u32::from(self.gap) <= GAP;
             self.spoken.add(if is_between_words { self.gap } else { Self::STANDS_OUT });

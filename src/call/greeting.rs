@@ -4,7 +4,7 @@ use super::Call;
 use super::action::{Action, Line, Recording, TurnControl};
 use super::conversation::heard_words;
 use super::speech::What;
-use crate::assistant::plan::{First, Plan};
+use crate::assistant::plan::{First, Interruptions, Plan};
 use crate::secret::Private;
 
 impl Call {
@@ -14,13 +14,18 @@ impl Call {
         }
         // Control passes to the model only between turns: a turn under way is ours to answer.
         if self.turn_control == TurnControl::Server
-            && self.plan.turn_taking.interruptions
             && self.model_ready
             && self.floor.speaking.is_none()
             && !self.speech.has(|what| *what == What::Greeting)
         {
-            self.turn_control = TurnControl::Model;
-            out.push(Action::Configure(TurnControl::Model));
+            match self.plan.turn_taking.interruptions {
+                Interruptions::Immediate => {
+                    self.turn_control = TurnControl::Model;
+                    out.push(Action::Configure(TurnControl::Model));
+                }
+                Interruptions::Confirmed => self.floor.confirms = true,
+                Interruptions::None => {}
+            }
         }
     }
 
@@ -40,6 +45,17 @@ impl Call {
 
 /// Who controls turns when the call begins. The model is configured with it before the phone is answered.
 pub fn initial_turn_control(plan: &Plan) -> TurnControl {
-    let interruptible = plan.greeting.interruptible || plan.greeting.first == First::Caller;
-    if plan.turn_taking.interruptions && interruptible { TurnControl::Model } else { TurnControl::Server }
+    match plan.turn_taking.interruptions {
+        Interruptions::Immediate if is_interruptible(plan) => TurnControl::Model,
+        Interruptions::Immediate | Interruptions::Confirmed | Interruptions::None => TurnControl::Server,
+    }
+}
+
+/// Whether interruptions are to be confirmed when the call begins.
+pub(super) fn confirms_from_the_start(plan: &Plan) -> bool {
+    plan.turn_taking.interruptions == Interruptions::Confirmed && is_interruptible(plan)
+}
+
+fn is_interruptible(plan: &Plan) -> bool {
+    plan.greeting.interruptible || plan.greeting.first == First::Caller
 }

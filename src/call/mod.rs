@@ -30,6 +30,7 @@ mod action;
 mod backlog;
 mod consent;
 mod conversation;
+mod doubt;
 pub mod ear;
 mod end;
 mod end_reason;
@@ -70,7 +71,7 @@ pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
-use crate::assistant::plan::{First, Plan};
+use crate::assistant::plan::{First, Interruptions, Plan};
 use crate::provider::Failure;
 use backlog::Backlog;
 use consent::Consent;
@@ -181,6 +182,9 @@ impl Call {
         if plan.greeting.first == First::Assistant && plan.greeting.clip.is_none() {
             speech.want(What::Greeting);
         }
+        let playback = Playback::new(plan.turn_taking.interruptions == Interruptions::Confirmed);
+        let mut floor = Floor::default();
+        floor.confirms = greeting::confirms_from_the_start(&plan);
         Self {
             failure: None,
             limited: None,
@@ -195,9 +199,9 @@ impl Call {
             speech,
             watch: Watch::default(),
             conversation: Conversation::default(),
-            playback: Playback::default(),
+            playback,
+            floor,
             out_of_band: OutOfBand::default(),
-            floor: Floor::default(),
             rearm: false,
             backlog: Backlog::default(),
             keypad: Keypad::default(),
@@ -384,6 +388,7 @@ impl Call {
             (self.ask_again_due(), Timer::Model),
             (self.standby.deadline(), Timer::Standby),
             (self.floor.listen, Timer::Ear),
+            (self.doubt_due(), Timer::Ear),
             (self.playback.presumed_over(), Timer::Playback),
             (self.playback.unmarked_over(), Timer::Playback),
             (self.tools.deadline(), Timer::Tool),
@@ -431,7 +436,8 @@ impl Call {
         self.last_from_caller = Some(now);
         self.floor.ear.hear(&chunk, now);
         let speaks = self.floor.ear.speaks(now);
-        self.conversation.caller_audio(&chunk, speaks || self.floor.speaking.is_some());
+        let takes_turn = speaks || self.floor.speaking.is_some() || self.floor.doubt.is_some();
+        self.conversation.caller_audio(&chunk, takes_turn);
         if self.model_ready {
             out.push(Action::AppendToModel(chunk));
         } else {
@@ -439,8 +445,16 @@ impl Call {
                 count(Anomaly::CallerAudioDropped, out);
             }
         }
+        let is_judged = match (&self.floor.doubt, &self.floor.noise) {
+            (None, None) => false,
+            (Some(_), _) => self.judge_doubt(now, out),
+            (None, Some(_)) => self.listen_after_noise(now, out),
+        };
         if speaks != self.floor.ear_speaks {
             self.ear_changed(speaks, now, out);
+            self.settle(now, out);
+        } else if is_judged {
+            self.rearm = true;
             self.settle(now, out);
         }
     }
@@ -481,6 +495,7 @@ impl Call {
             return;
         }
         self.playback.presume(now);
+        self.judge_doubt(now, out);
         for spoken in self.playback.forget_heard([self.speech.active(), self.out_of_band.running()]) {
             if let Some(recording) = spoken.recording {
                 self.tell_model_recording(recording, 1.0, out);
@@ -522,6 +537,7 @@ impl Call {
             && !self.is_away()
             && match self.turn_control {
                 TurnControl::Model => true,
+                TurnControl::Server if self.floor.confirms && self.floor.doubt.is_none() => true,
                 TurnControl::Server => self.ending.is_some() || self.playback.is_voice_over(),
             }
     }
@@ -555,8 +571,8 @@ impl Call {
     /// Queues audio for the phone, in pieces that it accepts.
     fn play(&mut self, source: Source, chunk: Chunk, out: &mut Vec<Action>) {
         for chunk in chunk.pieces() {
-            let piece = self.playback.put(source.clone(), chunk.bytes());
-            out.push(Action::PlayToCaller { piece, chunk });
+            let piece = self.playback.put(source.clone(), &chunk);
+            out.extend(piece.map(|piece| Action::PlayToCaller { piece, chunk }));
         }
     }
 

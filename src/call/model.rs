@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Anomaly, Note, Request, Truncation, TurnControl};
+use super::action::{Action, Anomaly, Note, Request, Truncation};
 use super::end_reason::EndReason;
 use super::event::{About, By, Fault, Origin, Outcome, Who, Why};
 use super::playback::Source;
@@ -50,7 +50,12 @@ impl Call {
     ) {
         self.last_from_model = Some(now);
         match who {
-            Who::Caller => self.floor.heard_caller = Some(now),
+            Who::Caller => {
+                self.floor.heard_caller = Some(now);
+                if self.is_noise(&item, text.expose(), now, out) {
+                    return;
+                }
+            }
             Who::Assistant if tools::looks_like_a_call(text.expose(), &self.plan) => {
                 count(Anomaly::ModelWroteCall, out);
             }
@@ -80,7 +85,7 @@ impl Call {
         }
         // Nobody would hear it, or we asked before the caller spoke, whom the model answers by itself afterwards.
         let unheard = self.is_away();
-        let talks_over = self.is_callers_turn(now) && self.turn_control == TurnControl::Model && waits;
+        let talks_over = self.is_callers_turn(now) && self.is_interruptible() && waits;
         // Nothing is said after a goodbye.
         let too_late = self.ending.is_some() && !is_goodbye;
         if unheard || talks_over || too_late {

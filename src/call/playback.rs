@@ -2,13 +2,20 @@
 //!
 //! Positions count bytes of μ-law (8 a millisecond) from the call's first byte. *Heard* means what the phone will have
 //! played when a `clear` that leaves at this instant takes effect there.
+//!
+//! Where the file asks for it, what was not heard is kept, so that playback can be suspended and resumed from there.
+
+mod kept;
+mod suspended;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::action::{Recording, Spoken, Truncation};
 use crate::id::{ItemId, Mark, Piece, ResponseId};
-use switchboard_audio::BYTES_PER_MS;
+use kept::Kept;
+use suspended::Suspended;
+use switchboard_audio::{BYTES_PER_MS, Chunk};
 
 /// Unechoed marks that are remembered, in case a phone echoes none.
 const MAX_MARKS: usize = 1024;
@@ -39,6 +46,10 @@ pub struct Playback {
     least_round_trip: Option<Duration>,
     /// See [`Self::taken_back`].
     taken_back: u64,
+    /// The audio that may have to be played again.
+    kept: Option<Kept>,
+    /// What was taken back from the phone, and may be played on.
+    suspended: Option<Suspended>,
 }
 
 /// Whose audio it is.
@@ -81,6 +92,8 @@ impl Source {
 pub struct Interruption {
     /// Something may still be unplayed: the phone must be cleared.
     pub clear: bool,
+    /// The same, or playback was suspended.
+    pub cut: bool,
     /// In the order in which the items were heard.
     pub truncations: Vec<Truncation>,
     /// One for each item and recording.
@@ -121,15 +134,31 @@ struct Pending {
 }
 
 impl Playback {
-    /// Queues audio of `source` after everything queued before.
-    pub fn put(&mut self, source: Source, bytes: u64) -> Piece {
+    /// `keeps`: what was not heard is kept, so that playback can be suspended.
+    pub fn new(keeps: bool) -> Self {
+        Self { kept: keeps.then(Kept::default), ..Self::default() }
+    }
+
+    /// Queues audio of `source` after everything queued before. `None`: playback is suspended, and it waits.
+    pub fn put(&mut self, source: Source, chunk: &Chunk) -> Option<Piece> {
+        if let Some(suspended) = &mut self.suspended {
+            suspended.push(source, chunk);
+            return None;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(self.queued, chunk);
+        }
+        Some(self.queue(source, chunk.bytes()))
+    }
+
+    fn queue(&mut self, source: Source, bytes: u64) -> Piece {
         let piece = Piece(self.next_piece);
         self.next_piece += 1;
         let from = self.queued;
         self.queued += bytes;
         self.waiting.push_back((piece, self.queued));
         match self.segments.back_mut() {
-            Some(last) if last.source == source => last.to = self.queued,
+            Some(last) if last.source == source && last.to == from => last.to = self.queued,
             _ => self.segments.push_back(Segment { source, from, to: self.queued, began: None }),
         }
         piece
@@ -188,7 +217,7 @@ impl Playback {
             self.least_round_trip =
                 Some(self.least_round_trip.map_or(round_trip, |least| least.min(round_trip)));
         }
-        self.settled = self.settled.max(pending.position.min(self.left));
+        self.settle(self.settled.max(pending.position.min(self.left)));
         if let Some(run) = &mut self.run
             && pending.position > run.base
         {
@@ -209,7 +238,15 @@ impl Playback {
     /// Counts audio as played if its echoes are long overdue.
     pub fn presume(&mut self, now: Instant) {
         if self.presumed_over().is_some_and(|at| at <= now) {
-            self.settled = self.left;
+            self.settle(self.left);
+        }
+    }
+
+    /// Everything up to this position is over.
+    fn settle(&mut self, position: u64) {
+        self.settled = position;
+        if let Some(kept) = &mut self.kept {
+            kept.forget(position);
         }
     }
 
@@ -218,7 +255,9 @@ impl Playback {
     pub fn interrupt(&mut self, active: Option<&ResponseId>, now: Instant) -> Interruption {
         let heard = self.heard(now);
         self.taken_back = self.left - heard;
-        let mut found = Interruption { clear: self.settled < self.queued, ..Interruption::default() };
+        let clear = self.settled < self.queued;
+        let cut = clear || self.suspended.is_some();
+        let mut found = Interruption { clear, cut, ..Interruption::default() };
         for share in self.shares(heard) {
             let grows = matches!(share.source, Source::Item { response, .. } if Some(response) == active);
             let cut = share.heard < share.total || grows;
@@ -253,27 +292,37 @@ impl Playback {
 
     fn drop_unplayed(&mut self) {
         self.segments.clear();
+        self.suspended = None;
+        self.empty_phone();
+    }
+
+    /// The phone's buffer is empty.
+    fn empty_phone(&mut self) {
         self.waiting.clear();
         self.marks.clear();
         self.queued = self.left;
-        self.settled = self.left;
         self.marked = self.left;
         self.voiced = self.voiced.min(self.left);
         self.run = None;
+        self.settle(self.left);
     }
 
-    /// The model's session is gone. What the phone has plays on.
+    /// The model's session is gone. What the phone has, or would have, plays on.
     pub fn session_gone(&mut self) {
-        for segment in &mut self.segments {
-            if let Source::Item { item, .. } | Source::OutOfBand { item, .. } = &segment.source {
-                segment.source = Source::Earlier { item: item.clone() };
+        let suspended = self.suspended.iter_mut().flat_map(Suspended::sources);
+        for source in self.segments.iter_mut().map(|segment| &mut segment.source).chain(suspended) {
+            if let Source::Item { item, .. } | Source::OutOfBand { item, .. } = source {
+                *source = Source::Earlier { item: item.clone() };
             }
         }
     }
 
     /// Everything queued so far ends with speech that the caller can hear.
     pub fn voiced(&mut self) {
-        self.voiced = self.queued;
+        match &mut self.suspended {
+            Some(suspended) => suspended.voiced(),
+            None => self.voiced = self.queued,
+        }
     }
 
     /// Whether speech is the last that is queued, and it has no mark yet.
@@ -283,7 +332,7 @@ impl Playback {
 
     /// Whether the caller has heard all speech that is queued. The hold tone, and silence that the model sent, may play.
     pub fn is_voice_over(&self) -> bool {
-        self.settled >= self.voiced
+        self.settled >= self.voiced && self.suspended.as_ref().is_none_or(|it| !it.has_voice())
     }
 
     /// Whether nothing is left to play but the hold tone, or silence that other responses sent.
@@ -309,16 +358,20 @@ impl Playback {
     /// Forgets items that were heard to their end. Items of the `running` responses stay, because they may grow.
     pub fn forget_heard(&mut self, running: [Option<&ResponseId>; 2]) -> Vec<Spoken> {
         let over = self.settled;
-        let grows =
-            |source: &Source| source.response().is_some_and(|response| running.contains(&Some(response)));
+        let suspended = self.suspended.as_ref();
+        let grows = |source: &Source| {
+            source.response().is_some_and(|response| running.contains(&Some(response)))
+                || suspended.is_some_and(|suspended| suspended.has(source))
+        };
         let done = |segment: &Segment| segment.to <= over && !grows(&segment.source);
         if !self.segments.front().is_some_and(done) {
             return Vec::new();
         }
-        let spoken = self.shares(over).into_iter().filter(|share| share.to <= over);
-        let spoken: Vec<Spoken> =
-            spoken.filter(|share| !grows(share.source)).filter_map(|share| share.spoken(false)).collect();
-        self.segments.retain(|segment| !done(segment));
+        let goes_on: Vec<Source> =
+            self.segments.iter().filter(|segment| !done(segment)).map(|it| it.source.clone()).collect();
+        let shares = self.shares(over).into_iter().filter(|share| !goes_on.contains(share.source));
+        let spoken = shares.filter_map(|share| share.spoken(false)).collect();
+        self.segments.retain(|segment| goes_on.contains(&segment.source));
         spoken
     }
 
@@ -342,9 +395,24 @@ impl Playback {
         share.spoken(false).filter(|_| !self.is_quiet())
     }
 
+    /// The item that the caller heard last, and how many milliseconds of it, when playback was suspended.
+    pub fn last_heard(&self) -> Option<(ItemId, u64)> {
+        let shares = self.shares(self.settled);
+        let share = shares.iter().rev().find(|share| share.heard > 0)?;
+        match share.source {
+            Source::Item { item, .. } | Source::Earlier { item } => Some((item.clone(), millis(share.heard))),
+            Source::OutOfBand { .. } | Source::Recording(_) | Source::Tone => None,
+        }
+    }
+
+    /// The least time from here to the phone and back, as far as it is known.
+    pub fn round_trip(&self) -> Duration {
+        self.least_round_trip.unwrap_or_default()
+    }
+
     /// Nothing is queued, and nothing sent is still to be played.
     pub fn is_quiet(&self) -> bool {
-        self.queued == self.settled
+        self.queued == self.settled && self.suspended.is_none()
     }
 
     /// When the audio counts as played even if no echo ever comes. `None` while some has not left.
@@ -394,16 +462,24 @@ impl Playback {
                 total: segment.to - segment.from,
                 sent: within(self.left),
                 heard: within(heard),
-                to: segment.to,
             };
             match shares.iter_mut().find(|share| share.source == add.source) {
                 Some(share) => {
                     share.total += add.total;
                     share.sent += add.sent;
                     share.heard += add.heard;
-                    share.to = add.to;
                 }
                 None => shares.push(add),
+            }
+        }
+        for part in self.suspended.iter().flat_map(Suspended::parts) {
+            let (total, sent) = (part.bytes, part.sent);
+            match shares.iter_mut().find(|share| *share.source == part.source) {
+                Some(share) => {
+                    share.total += total;
+                    share.sent += sent;
+                }
+                None => shares.push(Share { source: &part.source, began: None, total, sent, heard: 0 }),
             }
         }
         shares
@@ -423,7 +499,6 @@ struct Share<'a> {
     total: u64,
     sent: u64,
     heard: u64,
-    to: u64,
 }
 
 impl Share<'_> {

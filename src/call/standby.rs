@@ -436,6 +436,7 @@ impl Call {
     fn session_gone(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.floor.heard_caller = None;
         self.floor.endless_turn = None;
+        self.forget_doubt(now, out);
         if let Some((began, item)) = self.floor.speaking.take() {
             self.floor.unnoticed = Some(now).filter(|_| !self.floor.ear_speaks);
             out.push(Action::Note(Note::CallerSpoke { item, began, ended: now }));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::assistant::arguments::Arguments;
 use crate::assistant::plan::{
-    AfterCall, Detection, Greeting as GreetingPlan, Limits, Line as SpokenLine, OnFailure, RecordPolicy,
+    AfterCall, Detection, Greeting as GreetingPlan, Interruptions, Limits, Line as SpokenLine, OnFailure, RecordPolicy,
     Rule, Tool, TurnTaking, Version, Work,
 };
 use crate::id::{ItemId, Mark, Piece, ResponseId};
@@ -19,6 +19,7 @@ use switchboard_audio::Clip;
 
 mod barge_in;
 mod consent;
+mod doubt;
 mod goodbye;
 mod greeting;
 pub(super) mod inputs;
@@ -65,7 +66,7 @@ pub(crate) fn plan() -> Plan {
         greeting: GreetingPlan { first: First::Caller, say: None, clip: None, interruptible: true },
         turn_taking: TurnTaking {
             detection: Detection::Server { threshold: 0.5, silence: ms(500), prefix: ms(300) },
-            interruptions: true,
+            interruptions: Interruptions::Immediate,
             noise_reduction: None,
         },
         transcription: None,

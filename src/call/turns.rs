@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Line, Note, Spoken, Truncation, TurnControl};
+use super::doubt::{Doubt, Noise};
 use super::ear::Ear;
 use super::end::Ending;
 use super::playback::Interruption;
@@ -41,6 +42,12 @@ pub(super) struct Floor {
     pub listen: Option<Instant>,
     /// When the model last noticed that the caller spoke.
     pub heard_caller: Option<Instant>,
+    /// Speech over the assistant's voice is to be confirmed.
+    pub confirms: bool,
+    /// What may be speech, over the assistant's voice.
+    pub doubt: Option<Doubt>,
+    /// What was none.
+    pub noise: Option<Noise>,
 }
 
 /// A turn that goes on to the model's ear only.
@@ -65,12 +72,16 @@ impl Call {
             !self.floor.ear_speaks && self.floor.ear.quiet_since(now).is_some() && self.frames_flow(now);
         self.floor.unnoticed = is_quiet.then_some(now);
         self.floor.endless_turn = None;
-        let model_cancels = self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself;
+        if self.doubt(&item, now, out) {
+            return;
+        }
+        let by_model = self.turn_control == TurnControl::Model;
+        let model_cancels = by_model && self.plan.at(self.endpoint).provider.abilities.interrupts_by_itself;
         if is_quiet && self.floor.phantoms >= MAX_PHANTOMS {
             // Noise that only the model takes for speech. Nobody waits for an answer, unless it ends.
             self.floor.unnoticed = None;
             self.floor.endless_turn = Some(EndlessTurn::Unheard(now, item));
-            if self.turn_control == TurnControl::Model && self.ending.is_none() {
+            if by_model && self.ending.is_none() {
                 self.interrupt(model_cancels, now, out);
             }
             return;
@@ -78,7 +89,7 @@ impl Call {
         self.begin_turn(item, model_cancels, now, out);
     }
 
-    fn begin_turn(&mut self, item: ItemId, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn begin_turn(&mut self, item: ItemId, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
         self.caller_acts(now);
         self.tally.speech_started();
         self.conversation.caller_began(&item);
@@ -89,7 +100,7 @@ impl Call {
             let output = "The caller spoke again, so the call goes on.".to_owned().into();
             self.tell_result(id, output, out);
         }
-        if self.turn_control == TurnControl::Model && self.ending.is_none() {
+        if self.is_interruptible() && self.ending.is_none() {
             self.interrupt(model_cancels, now, out);
             self.stop_interrupted_tools(now, out);
         }
@@ -103,6 +114,9 @@ impl Call {
             return;
         }
         self.floor.heard_caller = Some(now);
+        if self.doubted_turn_stopped(now, out) {
+            return;
+        }
         match self.floor.endless_turn.take().filter(|_| self.floor.speaking.is_none()) {
             Some(EndlessTurn::Ended(_)) => return, // It is answered already.
             Some(EndlessTurn::Unheard(began, item)) => {
@@ -145,9 +159,10 @@ impl Call {
 
     /// Stops the assistant's voice at once, and tells the model how much of it was heard.
     pub(super) fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
+        self.floor.doubt = None;
         let active = self.speech.cut();
         let found = self.clear(active.as_ref(), now, out);
-        if found.clear {
+        if found.cut {
             self.consent.cut_short();
         }
         if let Some(response) = active
@@ -173,12 +188,17 @@ impl Call {
     ) -> Interruption {
         let found = self.playback.interrupt(active, now);
         if found.clear {
-            self.watch.cleared(now);
-            out.push(Action::ClearCaller);
-            // The buffer is empty, so the echo of this mark measures the round trip.
-            out.push(Action::MarkForCaller(self.playback.mark(now)));
+            self.cleared(now, out);
         }
         found
+    }
+
+    /// Playback was taken back, and the phone follows.
+    pub(super) fn cleared(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.watch.cleared(now);
+        out.push(Action::ClearCaller);
+        // The buffer is empty, so the echo of this mark measures the round trip.
+        out.push(Action::MarkForCaller(self.playback.mark(now)));
     }
 
     /// Tells the model how much was heard of what was cut.

@@ -495,6 +495,7 @@ impl Session {
                 Action::Configure(turns) => model.configure(turns),
                 Action::CancelResponse(response) => model.with(|link| link.cancel(&response)),
                 Action::TruncateItem(cut) => model.with(|link| link.truncate(&cut)),
+                Action::DeleteItem(item) => model.with(|link| link.delete(&item)),
                 Action::AnswerTool { id, output } => model.answer_tool(&id, &output),
                 Action::AnswerApproval { id, approve, reason } => {
                     model.with(|link| link.answer_approval(&id, approve, reason));

@@ -82,6 +82,13 @@ impl Chunk {
         }
     }
 
+    /// Its μ-law bytes.
+    pub fn to_ulaw(&self) -> Vec<u8> {
+        let mut ulaw = Vec::with_capacity(self.bytes as usize);
+        self.decode(|part| ulaw.extend_from_slice(part));
+        ulaw
+    }
+
     /// Whether it holds anything but digital silence, which is 0xFF or 0x7F in every byte. It is not decoded: each of the
     /// four characters of a group has two forms in silence.
     pub fn is_audible(&self) -> bool {

@@ -5,6 +5,7 @@
 
 mod chunk;
 mod hold;
+mod voice;
 
 use std::fmt;
 use std::io::Cursor;
@@ -19,6 +20,7 @@ use rubato::{
 
 pub use chunk::{Chunk, InvalidChunk};
 pub use hold::hold;
+pub use voice::voiced_ms;
 
 /// The μ-law byte of a zero sample.
 pub const SILENCE: u8 = 0xFF;

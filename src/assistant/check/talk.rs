@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::Check;
 use crate::assistant::language::{Language, Words};
 use crate::assistant::plan::{
-    Detection, Eagerness, First, Greeting, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
+    Detection, Eagerness, First, Greeting, Interruptions, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
 };
 use crate::assistant::vocabulary::{
-    EAGERNESS, FIRST, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
+    EAGERNESS, FIRST, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
 use crate::problem::Suggestion;
@@ -100,7 +100,7 @@ impl<'a> Check<'a> {
         };
         let mut turns = TurnTaking {
             detection: default,
-            interruptions: true,
+            interruptions: Interruptions::Immediate,
             noise_reduction: abilities.noise_reduction.then_some(NoiseReduction::NearField),
         };
         let Some(map) = top.map("turn_taking") else { return turns };
@@ -126,7 +126,7 @@ impl<'a> Check<'a> {
                 );
             }
         }
-        turns.interruptions = map.bool("interruptions").unwrap_or(true);
+        turns.interruptions = self.interruptions(&map, provider);
         if let Some(node) = map.take("noise_reduction") {
             turns.noise_reduction = w.word(node, "noise_reduction", NOISE_REDUCTIONS).flatten();
             if turns.noise_reduction.is_some() && !abilities.noise_reduction {
@@ -140,6 +140,20 @@ impl<'a> Check<'a> {
             turns.detection = default;
         }
         turns
+    }
+
+    fn interruptions(&self, map: &Fields<'a>, provider: &Provider) -> Interruptions {
+        let Some(node) = map.take("interruptions") else { return Interruptions::Immediate };
+        let interruptions = match node.scalar().and_then(|scalar| scalar.bool()) {
+            Some(true) => Some(Interruptions::Immediate),
+            Some(false) => Some(Interruptions::None),
+            None => self.written.word(node, "interruptions", INTERRUPTIONS),
+        };
+        if interruptions == Some(Interruptions::Confirmed) && !provider.abilities.leaves_turns {
+            let provider = provider.name.clone();
+            self.written.problem(node.span, Assistant::ConfirmedUnsupported { provider });
+        }
+        interruptions.unwrap_or(Interruptions::Immediate)
     }
 
     /// How the provider notices that a turn is over, if the file decides it.

@@ -233,9 +233,11 @@ struct TurnTaking {
     /// How soon a sentence counts as finished: `low` waits longest. Only with `detection: semantic`.
     #[schemars(extend("default" = "auto"), example = &"low")]
     eagerness: Option<Eagerness>,
-    /// Whether the caller can interrupt the assistant.
-    #[schemars(extend("default" = true), example = false)]
-    interruptions: Option<Flag>,
+    /// What happens when the caller talks over the assistant. `immediate`: the assistant stops. `confirmed`: it stops, and
+    /// goes on where it stopped if that was a cough, a "mhm" or noise; each answer then begins a little later. `none`: it
+    /// goes on, and answers afterwards.
+    #[schemars(extend("default" = "immediate"), example = &"confirmed")]
+    interruptions: Option<Interrupting>,
     /// How noise is removed: `near_field` for a phone at the ear, `far_field` for a loudspeaker in a room.
     #[schemars(extend("default" = "near_field"), example = &"far_field")]
     noise_reduction: Option<NoiseReduction>,

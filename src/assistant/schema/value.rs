@@ -72,6 +72,7 @@ values! {
     FirstSpeaker = words(FIRST);
     Detection = words(&detections());
     Eagerness = words(EAGERNESS);
+    Interrupting = words_or_flag(INTERRUPTIONS);
     NoiseReduction = words(NOISE_REDUCTIONS);
     KeptNumber = words(KEPT_NUMBERS);
     ViaWord = words(VIAS);
@@ -135,6 +136,11 @@ fn count(count: &Count) -> Schema {
 
 fn words<T>(words: &Words<T>) -> Schema {
     typed("a word", json!({ "enum": names(words) }))
+}
+
+/// The same, where `true` and `false` were written before.
+fn words_or_flag<T>(words: &Words<T>) -> Schema {
+    typed("a word", json!({ "anyOf": [{ "enum": names(words) }, { "type": "boolean" }] }))
 }
 
 /// Names that an editor can offer. Another provider may have others.

@@ -80,7 +80,7 @@ fn the_model_takes_turns_after_an_uninterruptible_greeting() {
 #[test]
 fn without_interruptions_the_answer_waits_for_playback() {
     let mut plan = plan();
-    plan.turn_taking.interruptions = false;
+    plan.turn_taking.interruptions = Interruptions::None;
     insta::assert_snapshot!(play_with(
         plan,
         vec![

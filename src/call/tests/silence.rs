@@ -251,7 +251,8 @@ fn unheard(from: u64, id: &str, ends: bool) -> When {
 #[test]
 fn a_voice_too_soft_for_our_ear_is_answered() {
     // Two turns are ended when our ear has heard nothing for two seconds. From then on, the model's ear counts.
-    for (interruptions, asks_again) in [(true, 13_500 - 20), (false, 12_000 - 20)] {
+    for (interruptions, asks_again) in
+        [(Interruptions::Immediate, 13_500 - 20), (Interruptions::None, 12_000 - 20)] {
         let mut plan = plan();
         plan.turn_taking.interruptions = interruptions;
         let script = vec![

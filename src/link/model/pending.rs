@@ -72,6 +72,15 @@ impl Pending {
         }
     }
 
+    /// An item of the caller's was noise.
+    pub fn deleted(&mut self, item: &ItemId) {
+        self.speaking.take_if(|speaking| speaking == item);
+        if self.turns.iter().any(|turn| turn == item) {
+            self.turns.retain(|turn| turn != item);
+            self.unwritten = self.unwritten.saturating_sub(1);
+        }
+    }
+
     /// The conversation gets a line.
     pub fn told(&mut self, line: &Line) {
         self.words |= matches!(line, Line::Pressed(_));

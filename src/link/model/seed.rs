@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{ModelLink, ModelStep, configure};
 use crate::call::{Event, Line, Truncation, Turn};
-use crate::id::{ResponseId, ToolCallId};
+use crate::id::{ItemId, ResponseId, ToolCallId};
 use crate::wire::openai::realtime;
 
 /// How many of its own ids a session remembers.
@@ -81,6 +81,14 @@ impl ModelLink {
     pub fn truncate(&mut self, cut: &Truncation) {
         if self.is_ours(cut.item.as_str()) {
             self.send(realtime::truncate(cut.item.as_str(), cut.audio_end_ms));
+        }
+    }
+
+    /// Takes an item of the caller's out of the conversation, if it is one of this session.
+    pub fn delete(&mut self, item: &ItemId) {
+        if self.is_ours(item.as_str()) {
+            self.pending.deleted(item);
+            self.send(realtime::delete(item.as_str()));
         }
     }
 

@@ -241,6 +241,9 @@ catalogue! {
         DetectionUnsupported { provider: String, detection: &'static str, other: &'static str } = Error "turns.detection",
             "`{provider}` does not support `detection: {detection}`",
             fix: "write `detection: {other}`, or remove it";
+        ConfirmedUnsupported { provider: String } = Error "turns.confirmed",
+            "`{provider}` does not leave turns to us, so interruptions cannot be confirmed",
+            fix: "write `interruptions: immediate`";
         TurnsUnused { key: &'static str, detection: &'static str } = Warning "turns.no_effect",
             "`{key}` has an effect only with `detection: {detection}`",
             fix: "remove it, or write `detection: {detection}`";

@@ -10,6 +10,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::assistant::plan::Interruptions;
 use crate::call::{Action, Call, Event, Line as Told, Origin, Outcome, Truncation, Turn};
 use crate::link::model::ModelStep;
 use crate::secret::Private;
@@ -95,7 +96,7 @@ impl Driver {
         let mut session = session(Parked::new(None));
         let at = |url: String| {
             let mut plan = Plan::clone(&session.plan);
-            (plan.turn_taking.interruptions, plan.greeting.interruptible) = (true, true);
+            (plan.turn_taking.interruptions, plan.greeting.interruptible) = (Interruptions::Immediate, true);
             plan.provider = Arc::new(Provider { url, ..Provider::clone(&plan.provider) });
             plan
         };

@@ -528,6 +528,11 @@ pub fn truncate(item: &str, audio_end_ms: u64) -> String {
     .to_string()
 }
 
+/// Takes an item out of the conversation.
+pub fn delete(item: &str) -> String {
+    json!({"type": "conversation.item.delete", "item_id": item}).to_string()
+}
+
 /// The result of a function call.
 pub fn function_output(call: &str, output: &str) -> String {
     json!({

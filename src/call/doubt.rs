@@ -1,0 +1,276 @@
+//! Interruptions in two stages: speech over the assistant's voice stops the phone at once, and what was not heard is kept.
+//! Then it turns out whether somebody speaks (the rest is dropped, and the model learns what was heard), or whether it
+//! was a cough, a "mhm" or the noise of a room (playback goes on where the caller stopped hearing, and the model learns
+//! nothing).
+//!
+//! | what our ear hears | verdict |
+//! | --- | --- |
+//! | sound for 600 ms | speech, while it lasts |
+//! | nothing, or nothing but the assistant's own echo | noise, after 300 ms of quiet |
+//! | a shorter sound without a voice in it | noise, after 300 ms of quiet |
+//! | a shorter sound with a voice | what the transcript says; without one within 700 ms, speech |
+
+use std::time::{Duration, Instant};
+
+use super::action::Action;
+use super::end::Ending;
+use super::{Call, TurnControl};
+use crate::id::ItemId;
+use switchboard_audio::{BYTES_PER_MS, voiced_ms};
+
+/// Sound that lasts so long is speech.
+const LASTS: Duration = Duration::from_millis(600);
+/// A sound is over after so much quiet.
+const OVER: Duration = Duration::from_millis(300);
+/// How long a transcript is awaited.
+const TRANSCRIPT: Duration = Duration::from_millis(700);
+/// How much later than our ear the model may notice the same sound.
+const NOTICED: Duration = Duration::from_millis(500);
+/// An echo was there for so long before the model noticed it, and is over so soon after the phone was cleared.
+const ECHO_BEFORE: Duration = Duration::from_millis(400);
+const ECHO_AFTER: Duration = Duration::from_millis(200);
+/// With less voice in it, a sound is no speech.
+const VOICED_MS: u32 = 60;
+/// How much sound from before our ear found it is examined.
+const LEAD_IN: Duration = Duration::from_millis(200);
+/// "Mhm" asks the assistant to go on only while so much is unheard: 1 s.
+const MUCH_UNHEARD: u64 = 1_000 * BYTES_PER_MS as u64;
+/// When words are heard is known to within half a second.
+const ABOUT_MS: u64 = 500;
+/// How long the model takes a turn for if it was a short noise: the noise, and the silence after it.
+const SHORT_TURN: Duration = Duration::from_millis(1_200);
+
+/// Something that may be speech, over the assistant's voice.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    item: ItemId,
+    began: Instant,
+    /// When the model's turn was over.
+    stopped: Option<Instant>,
+    /// Our ear found that it may be speech. Until when a transcript is awaited.
+    awaits: Option<Instant>,
+}
+
+/// What was found to be noise, until the model has no item of it any more.
+#[derive(Debug)]
+pub(super) struct Noise {
+    item: ItemId,
+    began: Instant,
+    dismissed: Instant,
+    /// Our ear heard nothing, but the model heard it for long: its transcript shows what it was.
+    awaits: bool,
+}
+
+/// What our ear makes of it so far.
+enum Verdict {
+    Speech,
+    Noise,
+    /// Speech, unless a transcript says otherwise.
+    Voice,
+    /// Nothing yet.
+    Open,
+}
+
+impl Call {
+    /// Whether speech stops the assistant's voice.
+    pub(super) fn is_interruptible(&self) -> bool {
+        self.turn_control == TurnControl::Model || self.floor.confirms
+    }
+
+    /// Whether speech over the assistant's voice is to be confirmed.
+    fn may_doubt(&self) -> bool {
+        self.floor.confirms
+            && self.ending.as_ref().is_none_or(Ending::yields_to_caller)
+    }
+
+    /// Somebody seems to speak over the assistant's voice: stops it, and waits for what our ear finds. False if nothing is
+    /// to be heard, or not all of it was kept.
+    pub(super) fn doubt(&mut self, item: &ItemId, now: Instant, out: &mut Vec<Action>) -> bool {
+        let answers = self.speech.running().is_some_and(|running| !running.is_cut());
+        if !self.may_doubt() || !answers && self.playback.is_voice_over() {
+            return false;
+        }
+        let was_played = !self.playback.is_quiet();
+        if !self.playback.suspend(now) {
+            return false;
+        }
+        if was_played {
+            self.cleared(now, out);
+        }
+        let doubt = Doubt { item: item.clone(), began: now, stopped: None, awaits: None };
+        self.floor.doubt = Some(doubt);
+        self.floor.noise = None;
+        self.floor.unnoticed = None;
+        true
+    }
+
+    /// The model's turn is over. Whether it was in doubt, or noise.
+    pub(super) fn doubted_turn_stopped(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
+        if let Some(doubt) = &mut self.floor.doubt {
+            doubt.stopped = Some(now);
+            return true;
+        }
+        let Some(noise) = self.floor.noise.take() else { return false };
+        let heard = self.floor.ear.loud().is_some_and(|(_, last)| last + NOTICED > noise.began);
+        let is_long = now.saturating_duration_since(noise.began) > SHORT_TURN;
+        if is_long && !heard && self.transcribes() {
+            self.floor.noise = Some(Noise { awaits: true, ..noise });
+        } else {
+            out.push(Action::DeleteItem(noise.item));
+        }
+        true
+    }
+
+    /// The caller sent sound: what follows noise in the same turn of the model's may be speech.
+    pub(super) fn listen_after_noise(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
+        let Some(noise) = self.floor.noise.as_ref().filter(|noise| !noise.awaits) else { return false };
+        let goes_on = self.floor.ear.loud().is_some_and(|(began, _)| began > noise.dismissed);
+        if !goes_on {
+            return false;
+        }
+        let item = noise.item.clone();
+        self.floor.noise = None;
+        if !self.doubt(&item, now, out) {
+            self.begin_turn(item, false, now, out);
+        }
+        true
+    }
+
+    /// A transcript of the caller's came. Whether it is of noise: then nobody said it.
+    pub(super) fn is_noise(&mut self, item: &ItemId, words: &str, now: Instant, out: &mut Vec<Action>) -> bool {
+        if let Some(noise) = self.floor.noise.take_if(|noise| noise.item == *item) {
+            if self.says_nothing(words) {
+                out.push(Action::DeleteItem(noise.item));
+                return true;
+            }
+            // It was too soft for our ear.
+            self.begin_turn(noise.item, false, now, out);
+            self.speech_stopped(now, out);
+            return false;
+        }
+        if self.floor.doubt.as_ref().is_none_or(|doubt| doubt.item != *item) {
+            return false;
+        }
+        let is_noise = self.says_nothing(words);
+        if is_noise { self.dismiss(now, out) } else { self.confirm(now, out) }
+        is_noise
+    }
+
+    /// Whether these words are none, or only ask the assistant to go on.
+    fn says_nothing(&self, words: &str) -> bool {
+        let is_empty = !words.contains(char::is_alphanumeric);
+        let much = self.playback.suspended().max(self.playback.unplayed()) > MUCH_UNHEARD;
+        is_empty || much && self.plan.is_backchannel(words) && !self.has_asked_caller()
+    }
+
+    /// Whether the caller may answer a question.
+    fn has_asked_caller(&self) -> bool {
+        let heard = self.playback.last_heard();
+        let asks = heard.is_some_and(|(item, heard_ms)| {
+            let words = self.conversation.heard_until(&item, heard_ms + ABOUT_MS);
+            words.contains(['?', '？'])
+        });
+        asks || self.consent.is_asked()
+    }
+
+    fn transcribes(&self) -> bool {
+        self.model_ready && self.plan.at(self.endpoint).transcription.is_some()
+    }
+
+    /// When the doubt is to be judged.
+    pub(super) fn doubt_due(&self) -> Option<Instant> {
+        let doubt = self.floor.doubt.as_ref()?;
+        let quiet_since = self.loud_since(doubt).map_or(doubt.began, |(_, last)| last);
+        Some(doubt.awaits.unwrap_or(quiet_since + OVER))
+    }
+
+    /// The sound that the doubt is about.
+    fn loud_since(&self, doubt: &Doubt) -> Option<(Instant, Instant)> {
+        self.floor.ear.loud().filter(|(_, last)| *last + NOTICED > doubt.began)
+    }
+
+    /// Judges the doubt, if it is time. Whether there is none any more.
+    pub(super) fn judge_doubt(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
+        let Some(doubt) = &self.floor.doubt else { return false };
+        match self.verdict(doubt, now) {
+            _ if self.playback.has_too_much_suspended() => self.confirm(now, out),
+            Verdict::Speech => self.confirm(now, out),
+            Verdict::Noise => self.dismiss(now, out),
+            Verdict::Voice if !self.transcribes() => self.confirm(now, out),
+            Verdict::Voice => match doubt.awaits {
+                Some(until) if until <= now => self.confirm(now, out),
+                Some(_) => {}
+                None => {
+                    let awaits = Some(now + TRANSCRIPT);
+                    self.floor.doubt.iter_mut().for_each(|doubt| doubt.awaits = awaits);
+                }
+            },
+            Verdict::Open => {}
+        }
+        self.floor.doubt.is_none()
+    }
+
+    fn verdict(&self, doubt: &Doubt, now: Instant) -> Verdict {
+        let loud = self.loud_since(doubt);
+        if let Some(until) = doubt.awaits {
+            let goes_on = loud.is_some_and(|(_, last)| last + TRANSCRIPT > until);
+            return if goes_on { Verdict::Speech } else { Verdict::Voice };
+        }
+        let Some((began, last)) = loud else {
+            return if doubt.began + OVER <= now { Verdict::Noise } else { Verdict::Open };
+        };
+        // Before that, it may have been the assistant's echo.
+        let from = began.max(doubt.began - ECHO_BEFORE.min(NOTICED));
+        if last.saturating_duration_since(from) >= LASTS {
+            return Verdict::Speech;
+        }
+        if now < last + OVER {
+            return Verdict::Open;
+        }
+        let is_echo = began + ECHO_BEFORE < doubt.began
+            && last < doubt.began + self.playback.round_trip() + ECHO_AFTER;
+        let span = now.saturating_duration_since(from) + LEAD_IN;
+        if is_echo || voiced_ms(&self.conversation.latest_audio(span)) < VOICED_MS {
+            return Verdict::Noise;
+        }
+        Verdict::Voice
+    }
+
+    /// Somebody speaks: what was not heard is dropped, and the turn is like any other.
+    fn confirm(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(doubt) = self.floor.doubt.take() else { return };
+        self.begin_turn(doubt.item, false, now, out);
+        self.floor.speaking.iter_mut().for_each(|(began, _)| *began = doubt.began);
+        if let Some(stopped) = doubt.stopped {
+            self.speech_stopped(stopped, out);
+        }
+    }
+
+    /// It was noise: playback goes on.
+    fn dismiss(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(doubt) = self.floor.doubt.take() else { return };
+        self.conversation.forget_noise();
+        self.resume(now, out);
+        let noise = Noise { item: doubt.item, began: doubt.began, dismissed: now, awaits: false };
+        match doubt.stopped {
+            Some(_) => out.push(Action::DeleteItem(noise.item)),
+            None => self.floor.noise = Some(noise),
+        }
+    }
+
+    /// The session is gone, and the item with it: playback goes on. What was in doubt is heard by our ear alone.
+    pub(super) fn forget_doubt(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.floor.noise = None;
+        if self.floor.doubt.take().is_some() {
+            self.resume(now, out);
+        }
+    }
+
+    /// Plays what was suspended.
+    fn resume(&mut self, now: Instant, out: &mut Vec<Action>) {
+        for (piece, chunk) in self.playback.resume() {
+            out.push(Action::PlayToCaller { piece, chunk });
+        }
+        self.mark(now, out);
+    }
+}
