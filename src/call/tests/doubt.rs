@@ -55,8 +55,9 @@ fn sound(kind: Sound, at: u64) -> Chunk {
             (7_000.0 * (1.0 - phase).powi(3) - 1_750.0) * syllable
         }
         Sound::Burst => {
-            let random = (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / 8_388_608.0 - 1.0;
-            7_000.0 * random
+            let mut random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            7_000.0 * ((random >> 40) as f32 / 8_388_608.0 - 1.0)
         }
     };
     let ulaw: Vec<u8> = (at * 8..at * 8 + 160).map(|n| switchboard_audio::encode(sample(n) as i16)).collect();
@@ -270,7 +271,7 @@ fn after_noise_playback_goes_on_to_the_sample() {
         assert!(after - before >= 200, "it stopped at once");
         assert!(after <= 5_200 + 500 + 2 * latency + jitter, "{latency} ms: sound again at {after}");
         let cut = line.sounded.iter().filter(|at| **at <= before).count();
-        assert_eq!(line.heard[..cut], all[..cut]);
+        assert!(line.heard[..cut] == all[..cut]);
         let rest = &line.heard[cut..];
         let skipped = (0..all.len()).find(|at| all[*at..] == *rest).expect("the rest is played to its end");
         let wrong = skipped.abs_diff(cut) / 8;
@@ -310,7 +311,7 @@ fn what_comes_meanwhile_follows_what_was_not_heard() {
     line.until(5_700);
     line.on(Event::SpeechStopped);
     line.until(14_000);
-    assert_eq!(line.heard, words(0, 40_000));
+    assert!(line.heard == words(0, 40_000));
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn a_short_word_is_judged_by_its_transcript() {
         // What is due is asked for again if it does not come.
         assert_eq!(answers > 0, stops, "{said}");
         if !stops {
-            assert_eq!(line.heard, words(0, 48_000), "{said}");
+            assert!(line.heard == words(0, 48_000), "{said}");
         }
     }
 }
@@ -386,7 +387,7 @@ fn noise_that_only_the_model_hears_stops_it_for_a_moment() {
     line.until(5_700);
     line.on(Event::SpeechStopped);
     line.until(16_000);
-    assert_eq!(line.heard, words(0, 48_000));
+    assert!(line.heard == words(0, 48_000));
     assert!(line.is_deleted("u"));
 }
 
@@ -419,7 +420,7 @@ fn a_goodbye_and_a_lost_session_go_on_after_noise() {
     let mut line = talked_over(40, 0, knocks);
     line.on(Event::ModelLost(Loss::Closed.into()));
     line.until(9_000);
-    assert_eq!(line.heard[..40_000], words(0, 40_000), "what the phone had plays on");
+    assert!(line.heard[..40_000] == words(0, 40_000), "what the phone had plays on");
 }
 
 #[test]
