@@ -17,8 +17,8 @@ use switchboard_audio::Clip;
 const FOLDER: &str = "sounds";
 /// The most lines, which take about 10 MB of memory. Assistants with the same voice, texts and language share theirs.
 const MOST: usize = 512;
-/// The largest file that is read: six seconds have half of it.
-const LARGEST: u64 = 200 * 1024;
+/// The largest file that is read: a greeting of 15 s has almost half of it.
+const LARGEST: u64 = 512 * 1024;
 
 /// See the module.
 pub struct Store {

@@ -280,8 +280,15 @@ impl Assistant {
         for text in plan.greeting.say.iter_mut().chain([busy, failure]).chain(notice) {
             *text = render(text)?;
         }
-        let captured = |text: &str| supply.captured(&plan.sound_key(text));
-        plan.sounds = Arc::new(plan.sounds.with(captured));
+        let mut sounds = plan.sounds.as_ref().clone();
+        if let (Some(greeting), Some(say)) = (&mut sounds.greeting, &plan.greeting.say) {
+            greeting.text.clone_from(say);
+        }
+        let sounds = sounds.with(|text| supply.captured(&plan.sound_key(text)));
+        if let Some(greeting) = &sounds.greeting {
+            plan.greeting.clip = greeting.clip().cloned();
+        }
+        plan.sounds = Arc::new(sounds);
         Ok(plan)
     }
 }
@@ -387,7 +394,7 @@ impl<'a> Check<'a> {
             let (line, column) = (root.span.line.max(1), root.span.column.max(1));
             w.problem(Span { len: 0, line, column, ..root.span }, Wrong::InstructionsMissing);
         }
-        let greeting = self.greeting(&top);
+        let (greeting, prepared) = self.greeting(&top);
         let turn_taking = self.turn_taking(&top, &provider);
         let transcription = self.transcription(&top, &provider, tongue.language.as_ref());
         let toolbox = self.toolbox(&top, &provider, &examiner);
@@ -398,7 +405,9 @@ impl<'a> Check<'a> {
         let on_failure = self.on_failure(&top, &mut tongue);
         let (record, recording_notice) = self.record(&top, &provider, transcription.as_ref(), &mut tongue);
         self.unheard(&tongue);
-        let sounds = Arc::new(self.sounds(&top, tongue.language.as_ref()));
+        let mut sounds = self.sounds(&top, tongue.language.as_ref());
+        sounds.greeting = prepared;
+        let sounds = Arc::new(sounds);
         let mut plan = Plan {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),

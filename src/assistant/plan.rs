@@ -14,7 +14,7 @@ pub use super::arguments::Arguments;
 use super::fit;
 use super::language::{ENGLISH, Language, Words, is_backchannel};
 pub use super::request::{HttpCall, HttpRequest};
-pub use super::sounds::{SOUNDS, Sound, SoundKey, SoundName, Sounds, Voice};
+pub use super::sounds::{GREETING, SOUNDS, Sound, SoundKey, SoundName, Sounds, Voice};
 use crate::phone::PhoneNumber;
 use crate::provider::{Provider, TurnDetection};
 use crate::secret::Secret;
@@ -163,10 +163,10 @@ impl Plan {
         LETTER * u32::try_from(letters).unwrap_or(u32::MAX)
     }
 
-    /// The prepared lines that the model has not said yet, each with the key under which it is kept.
-    pub fn missing_sounds(&self) -> impl Iterator<Item = (SoundKey, &str)> {
+    /// The prepared lines that the model has not said yet: the key under which each is kept, its name and its text.
+    pub fn missing_sounds(&self) -> impl Iterator<Item = (SoundKey, &'static str, &str)> {
         let missing = self.sounds.iter().filter(|(_, sound)| sound.voice == Voice::Missing);
-        missing.map(|(_, sound)| (self.sound_key(&sound.text), sound.text.as_str()))
+        missing.map(|(name, sound)| (self.sound_key(&sound.text), name, sound.text.as_str()))
     }
 
     /// Whether the caller says nothing but that the assistant may go on, such as "mhm".

@@ -382,6 +382,15 @@ impl Examiner {
     }
 }
 
+/// The first name in a template whose value is another one in each call. `None` also for one that cannot be read.
+pub fn varies(template: &str) -> Option<&'static str> {
+    const VARYING: [&str; 4] = ["caller", "called", "call", "now"];
+    EXAMINED.with(|environment| {
+        let names = environment.template_from_str(template).ok()?.undeclared_variables(false);
+        VARYING.into_iter().find(|name| names.contains(*name))
+    })
+}
+
 /// Every problem of a template that shows without an assistant. True if it uses no variables of an assistant, so that
 /// nothing more can be found.
 pub fn check_shared(template: &str, place: &Place<'_>) -> (bool, Vec<Problem>) {

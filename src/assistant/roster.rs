@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::check::{self, Around, Assistant, Dialable, Fragment, Outcome, Recordings, Role};
 use super::language::Words;
-use super::plan::{RecordPolicy, SOUNDS, SoundName};
+use super::plan::{GREETING, RecordPolicy, SOUNDS, SoundName};
 use super::prompt::{self, Place};
 use crate::phone::{Implausible, Party, PhoneNumber};
 use crate::problem::catalogue::{Assistant as Wrong, Tool};
@@ -441,7 +441,8 @@ fn unknown_sounds<'a>(
         let own = assistants.iter().map(|(assistant, _)| format!("{assistant}-{}.wav", line.name));
         own.chain([format!("{}.wav", line.name)]).collect::<Vec<_>>()
     };
-    let known: BTreeSet<String> = SOUNDS.iter().flat_map(of_line).collect();
+    let greetings = assistants.iter().map(|(assistant, _)| format!("{assistant}-{GREETING}.wav"));
+    let known: BTreeSet<String> = SOUNDS.iter().flat_map(of_line).chain(greetings).collect();
     sounds.iter().filter_map(move |file| {
         let name = file_name(file);
         let suggestion = || Suggestion::new(name, known.iter().map(String::as_str));

@@ -19,6 +19,8 @@ pub struct Sounds {
     pub moment: Sound,
     /// The assistant is back after its connection was interrupted.
     pub cut_off: Sound,
+    /// A greeting that is to be prepared.
+    pub greeting: Option<Sound>,
 }
 
 /// One prepared line.
@@ -54,6 +56,9 @@ pub const SOUNDS: [SoundName; 2] = [
     SoundName { name: "cut_off", ours: |words| words.cut_off },
 ];
 
+/// The name of a greeting in the same place.
+pub const GREETING: &str = "greeting";
+
 /// Stands for one line in one voice: it differs if any of what is heard would.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SoundKey(String);
@@ -75,25 +80,26 @@ impl Sounds {
             };
             Sound { text: own.unwrap_or_else(|| ours(words.unwrap_or(Words::ENGLISH)).to_owned()), voice }
         });
-        Sounds { moment, cut_off }
+        Sounds { moment, cut_off, greeting: None }
     }
 
     /// The same with what was captured.
     pub(super) fn with(&self, captured: impl Fn(&str) -> Option<Arc<Clip>>) -> Sounds {
-        let Sounds { moment, cut_off } = self;
-        let [moment, cut_off] = [moment, cut_off].map(|sound| {
+        let find = |sound: &Sound| {
             let voice = match &sound.voice {
                 Voice::Missing => captured(&sound.text).map_or(Voice::Missing, Voice::Captured),
                 voice => voice.clone(),
             };
             Sound { text: sound.text.clone(), voice }
-        });
-        Sounds { moment, cut_off }
+        };
+        let Sounds { moment, cut_off, greeting } = self;
+        Sounds { moment: find(moment), cut_off: find(cut_off), greeting: greeting.as_ref().map(find) }
     }
 
     /// Each with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Sound)> {
-        SOUNDS.iter().map(|name| name.name).zip([&self.moment, &self.cut_off])
+        let lines = SOUNDS.iter().map(|name| name.name).zip([&self.moment, &self.cut_off]);
+        lines.chain(self.greeting.iter().map(|greeting| (GREETING, greeting)))
     }
 }
 

@@ -4,7 +4,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::plan::{Eagerness, Effort, First, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule};
+use super::plan::{
+    Eagerness, Effort, First, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule,
+};
 use crate::duration::spell;
 use crate::provider::TurnDetection;
 

@@ -79,8 +79,7 @@ impl Call {
 
     /// Whether speech over the assistant's voice is to be confirmed.
     fn may_doubt(&self) -> bool {
-        self.floor.confirms
-            && self.ending.as_ref().is_none_or(Ending::yields_to_caller)
+        self.floor.confirms && self.ending.as_ref().is_none_or(Ending::yields_to_caller)
     }
 
     /// Somebody seems to speak over the assistant's voice: stops it, and waits for what our ear finds. False if nothing is
@@ -137,7 +136,13 @@ impl Call {
     }
 
     /// A transcript of the caller's came. Whether it is of noise: then nobody said it.
-    pub(super) fn is_noise(&mut self, item: &ItemId, words: &str, now: Instant, out: &mut Vec<Action>) -> bool {
+    pub(super) fn is_noise(
+        &mut self,
+        item: &ItemId,
+        words: &str,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> bool {
         if let Some(noise) = self.floor.noise.take_if(|noise| noise.item == *item) {
             if self.says_nothing(words) {
                 out.push(Action::DeleteItem(noise.item));
@@ -152,7 +157,11 @@ impl Call {
             return false;
         }
         let is_noise = self.says_nothing(words);
-        if is_noise { self.dismiss(now, out) } else { self.confirm(now, out) }
+        if is_noise {
+            self.dismiss(now, out)
+        } else {
+            self.confirm(now, out)
+        }
         is_noise
     }
 
@@ -227,8 +236,8 @@ impl Call {
         if now < last + OVER {
             return Verdict::Open;
         }
-        let is_echo = began + ECHO_BEFORE < doubt.began
-            && last < doubt.began + self.playback.round_trip() + ECHO_AFTER;
+        let is_echo =
+            began + ECHO_BEFORE < doubt.began && last < doubt.began + self.playback.round_trip() + ECHO_AFTER;
         let span = now.saturating_duration_since(from) + LEAD_IN;
         if is_echo || voiced_ms(&self.conversation.latest_audio(span)) < VOICED_MS {
             return Verdict::Noise;

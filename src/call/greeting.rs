@@ -16,6 +16,7 @@ impl Call {
         if self.turn_control == TurnControl::Server
             && self.model_ready
             && self.floor.speaking.is_none()
+            && !self.floor.greet_again
             && !self.speech.has(|what| *what == What::Greeting)
         {
             match self.plan.turn_taking.interruptions {
@@ -26,6 +27,16 @@ impl Call {
                 Interruptions::Confirmed => self.floor.confirms = true,
                 Interruptions::None => {}
             }
+        }
+    }
+
+    /// The caller began to speak before anything of the greeting was heard: it is said after their turn, which is ours to
+    /// answer.
+    pub(super) fn greet_again(&mut self, out: &mut Vec<Action>) {
+        self.floor.greet_again = true;
+        if self.turn_control == TurnControl::Model {
+            self.turn_control = TurnControl::Server;
+            out.push(Action::Configure(TurnControl::Server));
         }
     }
 

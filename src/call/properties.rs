@@ -14,8 +14,8 @@ use super::model::CUT_TIMEOUT;
 use super::tests::{CANCELLED, ms, plan, tool_of};
 use super::*;
 use crate::assistant::plan::{
-    AskFirst, Greeting as GreetingPlan, Hosted, Interruptions, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE, TRANSFER_CALL,
-    Target, Work,
+    AskFirst, Greeting as GreetingPlan, Hosted, Interruptions, Job, Mailbox, Rule, SEND_DIGITS, TAKE_MESSAGE,
+    TRANSFER_CALL, Target, Work,
 };
 use crate::id::{ApprovalId, ItemId, Mark, Piece, ResponseId, ToolCallId};
 use crate::phone::PhoneNumber;
@@ -288,7 +288,10 @@ impl World {
                         "{cut:?} is not an item of the conversation"
                     );
                     let sent = self.sent.get(&cut.item).copied().unwrap_or_default();
-                    assert!(self.confirms || cut.audio_end_ms * 8 <= sent, "{cut:?}, but {sent} bytes were sent");
+                    assert!(
+                        self.confirms || cut.audio_end_ms * 8 <= sent,
+                        "{cut:?}, but {sent} bytes were sent"
+                    );
                 }
                 Action::AnswerTool { id, output } => {
                     // A silent announcement is requested once more.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::*;
 use crate::assistant::arguments::Arguments;
 use crate::assistant::plan::{
-    AfterCall, Detection, Greeting as GreetingPlan, Interruptions, Limits, Line as SpokenLine, OnFailure, RecordPolicy,
-    Rule, Tool, TurnTaking, Version, Work,
+    AfterCall, Detection, Greeting as GreetingPlan, Interruptions, Limits, Line as SpokenLine, OnFailure,
+    RecordPolicy, Rule, Tool, TurnTaking, Version, Work,
 };
 use crate::id::{ItemId, Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};

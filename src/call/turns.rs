@@ -42,6 +42,8 @@ pub(super) struct Floor {
     pub listen: Option<Instant>,
     /// When the model last noticed that the caller spoke.
     pub heard_caller: Option<Instant>,
+    /// The greeting is due after the caller's turn: nothing of it was heard.
+    pub greet_again: bool,
     /// Speech over the assistant's voice is to be confirmed.
     pub confirms: bool,
     /// What may be speech, over the assistant's voice.
@@ -89,7 +91,13 @@ impl Call {
         self.begin_turn(item, model_cancels, now, out);
     }
 
-    pub(super) fn begin_turn(&mut self, item: ItemId, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn begin_turn(
+        &mut self,
+        item: ItemId,
+        model_cancels: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         self.caller_acts(now);
         self.tally.speech_started();
         self.conversation.caller_began(&item);
@@ -101,7 +109,11 @@ impl Call {
             self.tell_result(id, output, out);
         }
         if self.is_interruptible() && self.ending.is_none() {
-            self.interrupt(model_cancels, now, out);
+            let greets = self.speech.has_begun(|what| *what == What::Greeting);
+            let heard_ms = self.interrupt(model_cancels, now, out);
+            if greets && heard_ms == 0 {
+                self.greet_again(out);
+            }
             self.stop_interrupted_tools(now, out);
         }
         self.cancel_transfer("The caller spoke, so they were not transferred: listen first.", out);
@@ -139,9 +151,17 @@ impl Call {
                 }
                 self.speech.expect(now);
             }
-            TurnControl::Server => self.speech.want(What::Answer),
+            TurnControl::Server => self.want_answer(),
         }
         self.tools.answered_by_itself();
+    }
+
+    /// The caller's turn is ours to answer.
+    fn want_answer(&mut self) {
+        if std::mem::take(&mut self.floor.greet_again) {
+            self.speech.want(What::Greeting);
+        }
+        self.speech.want(What::Answer);
     }
 
     fn stop_turn(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -157,8 +177,8 @@ impl Call {
         self.tally.speech_stopped(now);
     }
 
-    /// Stops the assistant's voice at once, and tells the model how much of it was heard.
-    pub(super) fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) {
+    /// Stops the assistant's voice at once, and tells the model how much of it was heard: so many milliseconds.
+    pub(super) fn interrupt(&mut self, model_cancels: bool, now: Instant, out: &mut Vec<Action>) -> u64 {
         self.floor.doubt = None;
         let active = self.speech.cut();
         let found = self.clear(active.as_ref(), now, out);
@@ -174,9 +194,11 @@ impl Call {
         if found.spoken.iter().any(|spoken| spoken.interrupted) {
             self.tally.interruptions += 1;
         }
-        self.voice_cut(found.spoken.iter().map(|spoken| spoken.heard_ms).sum(), now);
+        let heard_ms = found.spoken.iter().map(|spoken| spoken.heard_ms).sum();
+        self.voice_cut(heard_ms, now);
         self.was_cut(found, out);
         self.speech.forget_made(|what| *what == What::Greeting);
+        heard_ms
     }
 
     /// Empties the phone's buffer.
@@ -348,7 +370,7 @@ impl Call {
         if self.ending.is_none() && !self.is_away() {
             out.push(Action::CommitAudio);
             self.speech.expect_nothing();
-            self.speech.want(What::Answer);
+            self.want_answer();
             self.tools.answered_by_itself();
         }
     }

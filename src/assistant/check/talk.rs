@@ -7,10 +7,13 @@ use std::time::Duration;
 use super::Check;
 use crate::assistant::language::{Language, Words};
 use crate::assistant::plan::{
-    Detection, Eagerness, First, Greeting, Interruptions, NoiseReduction, SOUNDS, SoundName, Sounds, TurnTaking,
+    Detection, Eagerness, First, GREETING, Greeting, Interruptions, NoiseReduction, SOUNDS, Sound, SoundName,
+    Sounds, TurnTaking, Voice,
 };
+use crate::assistant::prompt;
 use crate::assistant::vocabulary::{
-    EAGERNESS, FIRST, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
+    EAGERNESS, FIRST, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX,
+    TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
 use crate::problem::Suggestion;
@@ -20,10 +23,11 @@ use crate::yaml::Node;
 use switchboard_audio::Clip;
 
 impl<'a> Check<'a> {
-    pub(super) fn greeting(&self, top: &Fields<'a>) -> Greeting {
+    /// The greeting, and the line that is to be prepared for it.
+    pub(super) fn greeting(&self, top: &Fields<'a>) -> (Greeting, Option<Sound>) {
         let w = self.written;
         let mut greeting = Greeting { first: First::Assistant, say: None, clip: None, interruptible: true };
-        let Some(map) = top.map("greeting") else { return greeting };
+        let Some(map) = top.map("greeting") else { return (greeting, None) };
         greeting.first = map.word("first", FIRST).unwrap_or(First::Assistant);
         let (say, play) = (map.take("say"), map.take("play"));
         greeting.say = self.template(&map, "say");
@@ -34,9 +38,32 @@ impl<'a> Check<'a> {
             (First::Assistant, Some(node), None) => w.problem(node.span, Assistant::SayMissing),
             _ => {}
         }
+        let prepared = map.take("prepared").and_then(|node| {
+            let prepares = w.bool(node, "prepared") == Some(true);
+            prepares.then(|| self.prepared(node, &greeting, play)).flatten()
+        });
         greeting.interruptible = map.bool("interruptible").unwrap_or(true);
         map.finish();
-        greeting
+        (greeting, prepared)
+    }
+
+    /// A greeting that the model says once, for all calls.
+    fn prepared(&self, at: &Node, greeting: &Greeting, play: Option<&Node>) -> Option<Sound> {
+        let what = match (&greeting.say, greeting.first) {
+            (_, First::Caller) | (None, _) => Assistant::PreparedUnused,
+            (Some(_), _) if play.is_some() => Assistant::PreparedUnused,
+            (Some(say), _) => match prompt::varies(say) {
+                Some(name) => Assistant::PreparedVaries { name },
+                None => {
+                    let own = self.around.sounds.get(&format!("{}-{GREETING}.wav", self.name));
+                    let recorded = own.cloned().flatten();
+                    let voice = recorded.map_or(Voice::Missing, Voice::Recorded);
+                    return Some(Sound { text: say.clone(), voice });
+                }
+            },
+        };
+        self.written.problem(at.span, what);
+        None
     }
 
     fn clip(&self, node: &Node) -> Option<Arc<Clip>> {

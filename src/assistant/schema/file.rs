@@ -189,6 +189,10 @@ struct Greeting {
     /// model knows what was said.
     #[schemars(example = &"clinic.wav")]
     play: Option<Text>,
+    /// Whether the model says the greeting once, and calls play it at once. Its text must be the same in every call. Until
+    /// it is there, and if the model says something else, each call says it live.
+    #[schemars(extend("default" = false), example = true)]
+    prepared: Option<Flag>,
     /// Whether the caller can interrupt the greeting.
     #[schemars(extend("default" = true), example = false)]
     interruptible: Option<Flag>,

@@ -355,7 +355,9 @@ fn a_short_word_without_a_transcript_counts() {
 
 #[test]
 fn yes_to_a_question_is_an_answer() {
-    for (question, stops) in [("Is that all right? Then I will book it for you now", true), ("All right. Then I will book", false)] {
+    for (question, stops) in
+        [("Is that all right? Then I will book it for you now", true), ("All right. Then I will book", false)]
+    {
         let mut line = Line::new(confirming(), 40, 0, mumbles);
         line.says("r1", "a", &words(0, 48_000));
         let text = question.to_owned().into();

@@ -1,5 +1,6 @@
 //! The greeting, and who takes turns after it.
 
+use super::silence::talks;
 use super::*;
 
 #[test]
@@ -95,4 +96,36 @@ fn without_interruptions_the_answer_waits_for_playback() {
             echo_at(1430, 1),
         ]
     ));
+}
+
+#[test]
+fn a_greeting_that_nobody_heard_is_said_again() {
+    for interruptions in [Interruptions::Immediate, Interruptions::Confirmed] {
+        let mut plan = plan();
+        plan.greeting = greeting("Hello!");
+        plan.turn_taking.interruptions = interruptions;
+        let script = |heard_ms: u64| {
+            vec![
+                started("r1"),
+                audio("a", 2_000),
+                At(ms(30 + heard_ms)),
+                speaks(),
+                ended(
+                    "r1",
+                    if interruptions == Interruptions::Immediate { CANCELLED } else { Outcome::Completed },
+                ),
+                talks(30 + heard_ms, 1_500),
+                stops(),
+                At(ms(2_600)),
+                answer("r2", "b", 500),
+                wait(4, 8),
+            ]
+        };
+        let text = play_with(plan.clone(), script(0));
+        assert_eq!(count(&text, "Say(Greeting(\"Hello!\"))"), 2, "{interruptions:?}: {text}");
+        // Then the caller is answered.
+        assert!(text.contains("AskForResponse"), "{interruptions:?}: {text}");
+        let text = play_with(plan, script(500));
+        assert_eq!(count(&text, "Say(Greeting(\"Hello!\"))"), 1, "{interruptions:?}: {text}");
+    }
 }

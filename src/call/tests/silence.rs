@@ -72,7 +72,11 @@ fn with_line(ms: usize) -> Plan {
     let clip = Arc::new(Clip { ulaw: vec![0x30; ms * 8].into() });
     let line = |text: &str| Sound { text: text.to_owned(), voice: Voice::Recorded(clip.clone()) };
     Plan {
-        sounds: Arc::new(Sounds { moment: line("One moment, please."), cut_off: line("We were cut off.") }),
+        sounds: Arc::new(Sounds {
+            moment: line("One moment, please."),
+            cut_off: line("We were cut off."),
+            greeting: None,
+        }),
         ..plan()
     }
 }
@@ -252,7 +256,8 @@ fn unheard(from: u64, id: &str, ends: bool) -> When {
 fn a_voice_too_soft_for_our_ear_is_answered() {
     // Two turns are ended when our ear has heard nothing for two seconds. From then on, the model's ear counts.
     for (interruptions, asks_again) in
-        [(Interruptions::Immediate, 13_500 - 20), (Interruptions::None, 12_000 - 20)] {
+        [(Interruptions::Immediate, 13_500 - 20), (Interruptions::None, 12_000 - 20)]
+    {
         let mut plan = plan();
         plan.turn_taking.interruptions = interruptions;
         let script = vec![

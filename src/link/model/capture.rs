@@ -4,13 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::aside::Broken;
 use super::{ModelLink, now};
-use crate::assistant::plan::SoundKey;
+use crate::assistant::plan::{GREETING, SoundKey};
 use crate::call::{Event, Outcome, Who};
 use crate::id::ItemId;
 use crate::provider::{Cause, Failure};
@@ -21,6 +20,8 @@ use switchboard_audio::{Chunk, Clip};
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(4);
+/// The same for a greeting.
+const GREETING_ATTEMPT: Duration = Duration::from_secs(10);
 /// How long a line rests after a failure that may pass.
 const AGAIN: Duration = Duration::from_secs(3_600);
 /// How often a line is tried.
@@ -29,8 +30,7 @@ const ATTEMPTS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a prepared line may be, without the silence around it.
 const LENGTH: RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(6);
-/// What is read of a response that does not end.
-const MOST: Duration = Duration::from_secs(12);
+const GREETING_LENGTH: RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(15);
 
 /// Why there is no line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,11 +109,11 @@ impl ModelLink {
     pub async fn capture_missing(&mut self, store: &Arc<Store>) -> Result<(), NotCaptured> {
         let plan = self.plan.clone();
         let mut outcome = Ok(());
-        for (key, text) in plan.missing_sounds() {
+        for (key, name, text) in plan.missing_sounds() {
             let is_limited = self.limited.is_some_and(|until| now() < until);
             let captured = match is_limited {
                 true => Err(NotCaptured::Limited),
-                false => self.capture_into(store, key, text).await,
+                false => self.capture_into(store, key, name, text).await,
             };
             outcome = outcome.and(captured);
             if matches!(captured, Err(NotCaptured::Lost | NotCaptured::Limited)) {
@@ -127,6 +127,7 @@ impl ModelLink {
         &mut self,
         store: &Arc<Store>,
         key: SoundKey,
+        name: &'static str,
         text: &str,
     ) -> Result<(), NotCaptured> {
         let (of_store, assistant) = (store.clone(), self.plan.assistant.clone());
@@ -135,11 +136,11 @@ impl ModelLink {
         let mut attempts = 0;
         let clip = loop {
             attempts += 1;
-            match self.capture(text).await {
+            match self.capture(name, text).await {
                 Ok(clip) => break clip,
                 Err(why @ (NotCaptured::Lost | NotCaptured::Limited)) => return Err(why),
                 Err(why) if attempts == ATTEMPTS => {
-                    tracing::warn!(assistant, why = why.code(), "Gave up on a prepared line");
+                    tracing::warn!(assistant, line = name, why = why.code(), "Gave up on a prepared line");
                     claim.give_up(why.again());
                     return Err(why);
                 }
@@ -158,11 +159,15 @@ impl ModelLink {
         Ok(())
     }
 
-    /// Has the model say exactly this, once.
+    /// Has the model say exactly this, once. `name` is the line's.
     ///
     /// # Errors
     /// It did not.
-    pub async fn capture(&mut self, text: &str) -> Result<Clip, NotCaptured> {
+    pub async fn capture(&mut self, name: &str, text: &str) -> Result<Clip, NotCaptured> {
+        let (attempt, lengths) = match name {
+            GREETING => (GREETING_ATTEMPT, GREETING_LENGTH),
+            _ => (ATTEMPT, LENGTH),
+        };
         let event = self.next_aside();
         let tongue = self.plan.language.as_ref().map(|language| format!(" in {}", language.name()));
         let instructions = format!(
@@ -174,20 +179,23 @@ impl ModelLink {
             sleep_until(self.requests.next().into()).await;
         }
         self.send(realtime::response_create_of_line(&event, &instructions, text));
-        let spoken = timeout(ATTEMPT, self.spoken()).await.unwrap_or(Err(NotCaptured::Late))?;
+        let most = 2 * *lengths.end();
+        let spoken = timeout(attempt, self.spoken(most)).await.unwrap_or(Err(NotCaptured::Late))?;
         let words: String = spoken.words.iter().map(|(_, words)| letters(words.expose())).collect();
         if words != letters(text) {
             return Err(NotCaptured::OtherWords);
         }
         let clip = Clip { ulaw: spoken.ulaw.into() }.trimmed();
-        if LENGTH.contains(&clip.duration()) { Ok(clip) } else { Err(NotCaptured::Length) }
+        if lengths.contains(&clip.duration()) { Ok(clip) } else { Err(NotCaptured::Length) }
     }
 
-    /// Collects what the out-of-band response says.
-    async fn spoken(&mut self) -> Result<Spoken, NotCaptured> {
+    /// Collects what the out-of-band response says. It ends one that says too much.
+    async fn spoken(&mut self, most: Duration) -> Result<Spoken, NotCaptured> {
         let mut spoken = Spoken::default();
         let outcome = self.follow_aside(|event, own| match event {
-            Event::ModelAudio { response, item, chunk } if own == Some(response) => spoken.hear(item, chunk),
+            Event::ModelAudio { response, item, chunk } if own == Some(response) => {
+                spoken.hear(item, chunk, most)
+            }
             Event::Transcript { who: Who::Assistant, item, text } => {
                 let own = spoken.words.iter_mut().find(|(heard, _)| heard == item);
                 own.into_iter().for_each(|(_, words)| *words = text.clone());
@@ -204,13 +212,12 @@ impl ModelLink {
 }
 
 impl Spoken {
-    fn hear(&mut self, item: &ItemId, chunk: &Chunk) -> Result<(), NotCaptured> {
+    fn hear(&mut self, item: &ItemId, chunk: &Chunk, most: Duration) -> Result<(), NotCaptured> {
         if self.words.last().is_none_or(|(last, _)| last != item) {
             self.words.push((item.clone(), Private::from(String::new())));
         }
-        let ulaw = base64::engine::general_purpose::STANDARD.decode(chunk.as_str());
-        self.ulaw.extend(ulaw.unwrap_or_default());
-        match switchboard_audio::duration(self.ulaw.len()) > MOST {
+        chunk.decode(|ulaw| self.ulaw.extend_from_slice(ulaw));
+        match switchboard_audio::duration(self.ulaw.len()) > most {
             true => Err(NotCaptured::Length),
             false => Ok(()),
         }
@@ -255,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_captured_outside_the_conversation() {
         let (server, mut link, _pace) = session(Vec::new()).await;
-        let clip = link.capture(TEXT).await.unwrap();
+        let clip = link.capture("moment", TEXT).await.unwrap();
         assert!(LENGTH.contains(&clip.duration()), "{clip:?}");
         assert_eq!(server.sessions()[0].responses.len(), 1);
         Box::new(link).close().await;
@@ -275,18 +282,18 @@ mod tests {
             (Fault::Drop(When::Response(1)), NotCaptured::Lost),
         ] {
             let (_server, mut link, _pace) = session(vec![fault.clone()]).await;
-            assert_eq!(link.capture(TEXT).await.err(), Some(why), "{fault:?}");
+            assert_eq!(link.capture("moment", TEXT).await.err(), Some(why), "{fault:?}");
         }
         let (_server, mut link, _pace) = session(Vec::new()).await;
         let long =
             "This is a sentence that takes far longer to say than anybody wants to wait for. ".repeat(4);
-        assert_eq!(link.capture(&long).await.err(), Some(NotCaptured::Length));
+        assert_eq!(link.capture("moment", &long).await.err(), Some(NotCaptured::Length));
     }
 
     #[tokio::test]
     async fn a_response_without_an_end_is_not_waited_for() {
         let (_server, mut link, _pace) = session(vec![Fault::Stall { nth: 1, after: Duration::ZERO }]).await;
-        assert_eq!(link.capture(TEXT).await.err(), Some(NotCaptured::Late));
+        assert_eq!(link.capture("moment", TEXT).await.err(), Some(NotCaptured::Late));
     }
 
     #[tokio::test]
@@ -299,7 +306,7 @@ mod tests {
             let outcome = link.capture_missing(&store).await;
             assert_eq!(outcome.is_ok(), kept == 2);
             let plan = link.plan.clone();
-            let keys: Vec<SoundKey> = plan.missing_sounds().map(|(key, _)| key).collect();
+            let keys: Vec<SoundKey> = plan.missing_sounds().map(|(key, _, _)| key).collect();
             assert_eq!(keys.iter().filter(|key| store.find(key).is_some()).count(), kept);
             assert_eq!(server.sessions()[0].responses.len(), responses);
             // Nothing is left to ask for.
@@ -315,8 +322,8 @@ mod tests {
         let (server, mut link, _pace) =
             session_with(ModelOptions { rate_limits, ..ModelOptions::default() }).await;
         // The limits come after a response, and are read with the next one.
-        link.capture(TEXT).await.unwrap();
-        link.capture(TEXT).await.unwrap();
+        link.capture("moment", TEXT).await.unwrap();
+        link.capture("moment", TEXT).await.unwrap();
         let store = Arc::new(Store::open(None));
         assert_eq!(link.capture_missing(&store).await, Err(NotCaptured::Limited));
         assert_eq!(server.sessions()[0].responses.len(), 2);
@@ -331,7 +338,7 @@ mod tests {
         let (_server, mut link, _pace) = session(Vec::new()).await;
         while link.requests.may_send(now()) {}
         let (began, free) = (now(), link.requests.next());
-        link.capture(TEXT).await.unwrap();
+        link.capture("moment", TEXT).await.unwrap();
         assert!(free > began && now() > free);
         assert!(link.requests.next() > free, "it counts");
     }

@@ -241,6 +241,12 @@ catalogue! {
         DetectionUnsupported { provider: String, detection: &'static str, other: &'static str } = Error "turns.detection",
             "`{provider}` does not support `detection: {detection}`",
             fix: "write `detection: {other}`, or remove it";
+        PreparedUnused = Warning "greeting.no_effect",
+            "`prepared` has an effect only with `say`, without `play`, where the assistant speaks first",
+            fix: "remove it";
+        PreparedVaries { name: &'static str } = Error "greeting.prepared",
+            "a prepared greeting is the same in every call, and `{name}` is not",
+            fix: "leave `{name}` out of `say`, or remove `prepared`";
         ConfirmedUnsupported { provider: String } = Error "turns.confirmed",
             "`{provider}` does not leave turns to us, so interruptions cannot be confirmed",
             fix: "write `interruptions: immediate`";
