@@ -131,6 +131,8 @@ pub struct Outcome {
     pub numbers: Vec<Dialable>,
     /// The paths of the fragments that it uses.
     pub fragments: Vec<String>,
+    /// The names of the recordings in `sounds` that it names.
+    pub recordings: Vec<String>,
     /// `None` if there is an error.
     pub assistant: Option<Assistant>,
     pub claims: Vec<Claim>,
@@ -314,6 +316,7 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
         written: &written,
         numbers: RefCell::default(),
         fragments: RefCell::default(),
+        recordings: RefCell::default(),
         claims: RefCell::default(),
         texts: RefCell::default(),
         secrets: RefCell::default(),
@@ -326,12 +329,14 @@ pub fn file(name: &str, file: &SourceFile, around: &Around<'_>) -> Outcome {
         Some(root) => check.top(root),
         None => None,
     };
-    let Check { numbers, fragments, claims, .. } = check;
-    let (numbers, fragments, claims) = (numbers.into_inner(), fragments.into_inner(), claims.into_inner());
+    let Check { numbers, fragments, recordings, claims, .. } = check;
+    let (numbers, fragments) = (numbers.into_inner(), fragments.into_inner());
+    let (recordings, claims) = (recordings.into_inner(), claims.into_inner());
     let source = written.source.clone();
     let problems = written.into_problems();
     let sound = !problems.iter().any(Problem::is_error);
-    Outcome { source, numbers, fragments, assistant: assistant.filter(|_| sound), claims, problems }
+    let assistant = assistant.filter(|_| sound);
+    Outcome { source, numbers, fragments, recordings, assistant, claims, problems }
 }
 
 struct Check<'a> {
@@ -343,6 +348,8 @@ struct Check<'a> {
     numbers: RefCell<Vec<Dialable>>,
     /// The paths of the fragments in use.
     fragments: RefCell<Vec<String>>,
+    /// The names of the recordings in `sounds` that the file names.
+    recordings: RefCell<Vec<String>>,
     claims: RefCell<Vec<Claim>>,
     /// Templates with their places. They are checked when all variables are known.
     texts: RefCell<Vec<Text<'a>>>,
@@ -434,6 +441,7 @@ impl<'a> Check<'a> {
             notify,
             after_call,
             sounds,
+            hold: self.hold(&top).unwrap_or_default(),
             fallback: Vec::new(),
         };
         plan.fallback = self.fallback(&top, &plan, &toolbox);

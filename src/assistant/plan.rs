@@ -57,6 +57,8 @@ pub struct Plan {
     pub on_failure: OnFailure,
     /// Played from memory while the model cannot speak.
     pub sounds: Arc<Sounds>,
+    /// What the caller hears while a tool takes long, unless the tool has its own.
+    pub hold: Hold,
     pub record: RecordPolicy,
     /// Said before anything else of a call that is recorded; it needs `record.audio`.
     pub recording_notice: Option<Line>,
@@ -309,7 +311,7 @@ pub struct Tool {
 }
 
 /// How a tool is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The tool runs only if the caller agrees.
     pub ask_first: bool,
@@ -321,6 +323,30 @@ pub struct Rule {
     pub stop_on_interruption: bool,
     /// How often it runs in one call. The built-in tools have [`Limits`].
     pub max_per_call: u32,
+    /// What the caller hears while it runs; `None`: what the assistant has for all tools.
+    pub hold: Option<Hold>,
+}
+
+/// What the caller hears while a tool takes long.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Hold {
+    /// The soft tone.
+    #[default]
+    Tone,
+    /// Nothing.
+    None,
+    /// The owner's recording, again and again.
+    Recording(Arc<Clip>),
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tone => "tone",
+            Self::None => "none",
+            Self::Recording(_) => "recording",
+        })
+    }
 }
 
 /// What a tool call does.

@@ -194,12 +194,13 @@ impl Roster {
                 named.push((name, file));
             }
         }
-        problems.extend(unknown_sounds(&folder.sounds, &named));
         let outcomes = apply(&named, &|(name, file)| check::file(name, file, &around));
+        let mut held = BTreeSet::new();
         for ((name, _), outcome) in named.iter().zip(outcomes) {
             let own = std::iter::once(outcome.source.path().to_owned());
             used.push(((*name).to_owned(), own.chain(outcome.fragments).collect()));
             problems.extend(outcome.problems);
+            held.extend(outcome.recordings);
             numbers.extend(outcome.numbers.into_iter().map(|number| (*name, outcome.source.clone(), number)));
             for claim in outcome.claims {
                 match claims.get(&claim.number) {
@@ -217,6 +218,7 @@ impl Roster {
                 roster.add(assistant);
             }
         }
+        problems.extend(unknown_sounds(&folder.sounds, &named, held));
         problems
             .extend(numbers.iter().filter_map(|(name, source, dialed)| loops(&claims, name, source, dialed)));
         let numbers = numbers.into_iter().map(|(_, source, number)| (source, number)).collect();
@@ -432,17 +434,18 @@ fn recordings(files: &[SourceFile], problems: &mut Vec<Problem>, invalid: fn(Str
     recordings
 }
 
-/// Warns about recordings of a line or an assistant that does not exist.
+/// Warns about recordings of a line or an assistant that does not exist, which no assistant has as its `hold` either.
 fn unknown_sounds<'a>(
     sounds: &'a [SourceFile],
     assistants: &[(&str, &SourceFile)],
+    held: BTreeSet<String>,
 ) -> impl Iterator<Item = Problem> + 'a {
     let of_line = |line: &SoundName| {
         let own = assistants.iter().map(|(assistant, _)| format!("{assistant}-{}.wav", line.name));
         own.chain([format!("{}.wav", line.name)]).collect::<Vec<_>>()
     };
     let greetings = assistants.iter().map(|(assistant, _)| format!("{assistant}-{GREETING}.wav"));
-    let known: BTreeSet<String> = SOUNDS.iter().flat_map(of_line).chain(greetings).collect();
+    let known: BTreeSet<String> = SOUNDS.iter().flat_map(of_line).chain(greetings).chain(held).collect();
     sounds.iter().filter_map(move |file| {
         let name = file_name(file);
         let suggestion = || Suggestion::new(name, known.iter().map(String::as_str));

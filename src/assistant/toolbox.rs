@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::Arguments;
 use super::fit;
 use super::plan::{
-    AskFirst, END_CALL, Hosted, HttpCall, Job, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
+    AskFirst, END_CALL, Hold, Hosted, HttpCall, Job, Listed, MAX_KEYS, Mailbox, Rule, SEND_DIGITS, SEND_SMS,
     Server, ServerUse, Supply, TAKE_MESSAGE, TRANSFER_CALL, Target, Tool, Work,
 };
 use super::prompt::{Facts, Subject};
@@ -73,6 +73,7 @@ pub struct ToolRule {
     pub filler_after: Option<Duration>,
     pub stop_on_interruption: Option<bool>,
     pub max_per_call: Option<u32>,
+    pub hold: Option<Hold>,
     /// Arguments that always have this value.
     pub fixed: Map<String, Value>,
 }
@@ -389,8 +390,11 @@ impl McpServer {
             AskFirst::Always => true,
             AskFirst::Of(names) => names.iter().any(|name| name == tool),
         };
-        let rule = Rule { ask_first, ..self.rule };
-        self.tools.get(tool).map_or(rule, |own| own.over(rule))
+        let rule = Rule { ask_first, ..self.rule.clone() };
+        match self.tools.get(tool) {
+            Some(own) => own.over(rule),
+            None => rule,
+        }
     }
 }
 
@@ -403,6 +407,7 @@ impl ToolRule {
             filler_after: self.filler_after.unwrap_or(base.filler_after),
             stop_on_interruption: self.stop_on_interruption.unwrap_or(base.stop_on_interruption),
             max_per_call: self.max_per_call.unwrap_or(base.max_per_call),
+            hold: self.hold.clone().or(base.hold),
         }
     }
 }

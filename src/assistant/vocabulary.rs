@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::plan::{
-    Eagerness, Effort, First, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule,
+    Eagerness, Effort, First, Hold, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule,
 };
 use crate::duration::spell;
 use crate::provider::TurnDetection;
@@ -40,6 +40,8 @@ pub const INTERRUPTIONS: &Words<Interruptions> = &[
     ("confirmed", Interruptions::Confirmed),
     ("none", Interruptions::None),
 ];
+/// What the caller hears while a tool takes long, or a recording.
+pub const HOLDS: &Words<Hold> = &[("tone", Hold::Tone), ("none", Hold::None)];
 /// How the caller's number is kept.
 pub const KEPT_NUMBERS: &Words<KeptNumbers> =
     &[("full", KeptNumbers::Full), ("masked", KeptNumbers::Masked), ("none", KeptNumbers::None)];
@@ -161,7 +163,14 @@ impl Default for Rule {
     fn default() -> Self {
         let (timeout, filler_after) = (TIMEOUT.default, FILLER.default);
         let max_per_call = MAX_PER_CALL.default;
-        Self { ask_first: false, timeout, filler_after, stop_on_interruption: false, max_per_call }
+        Self {
+            ask_first: false,
+            timeout,
+            filler_after,
+            stop_on_interruption: false,
+            max_per_call,
+            hold: None,
+        }
     }
 }
 

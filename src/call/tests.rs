@@ -88,6 +88,7 @@ pub(crate) fn plan() -> Plan {
             dial: None,
         },
         sounds: Arc::default(),
+        hold: Default::default(),
         record: RecordPolicy::default(),
         recording_notice: None,
         notify: None,

@@ -17,7 +17,7 @@ use super::hosted::HostedTools;
 use super::speech::{What, remember};
 use super::transfer::Leaving;
 use super::{Call, count};
-use crate::assistant::plan::{Job, Plan, Rule, Tool, Work};
+use crate::assistant::plan::{Hold, Job, Plan, Rule, Tool, Work};
 use crate::id::{ResponseId, ToolCallId};
 use crate::secret::Private;
 
@@ -130,6 +130,11 @@ impl ToolCalls {
     /// Tell the caller to wait, even if they were told before.
     pub fn say_filler(&mut self) {
         self.filler = Filler::Ready;
+    }
+
+    /// What the caller hears while what runs takes long, if it has a sound of its own: of the one that began last.
+    pub fn hold<'a>(&self, plan: &'a Plan) -> Option<&'a Hold> {
+        self.running.iter().rev().find_map(|running| plan.tools[running.tool].rule.hold.as_ref())
     }
 
     /// Whether the caller was told to wait for this batch.

@@ -19,6 +19,7 @@ use super::playback::Source;
 use super::speech::What;
 use super::stopwatch::Stopwatch;
 use super::{Call, count};
+use crate::assistant::plan::Hold;
 use crate::id::ResponseId;
 use crate::provider::{self, Failure};
 use switchboard_audio::{BYTES_PER_MS, Chunk, hold};
@@ -87,8 +88,10 @@ pub(super) struct Watch {
 struct Sound {
     /// When the last piece of it ends.
     until: Instant,
-    /// How many bytes of the tone were queued.
+    /// How many bytes of what follows the line were queued.
     at: u64,
+    /// What follows it.
+    hold: Hold,
 }
 
 impl Watch {
@@ -101,6 +104,7 @@ impl Watch {
     /// When the sound begins, or goes on.
     fn sound_due(&self) -> Option<Instant> {
         match &self.sound {
+            Some(Sound { hold: Hold::None, .. }) => None,
             Some(sound) => Some(sound.until - TONE_AHEAD),
             None => self.silent.reaches(SOUND),
         }
@@ -162,6 +166,8 @@ impl Call {
             self.watch.restart();
         } else if debtor == Debtor::Tool {
             self.watch.restart_model();
+        } else if self.watch.sound.take_if(|sound| sound.hold == Hold::None).is_some() {
+            self.watch.silent.restart(); // The silence was wanted, up to here.
         }
         let waits = debtor != Debtor::Nobody && !speaks && !self.caller_speaks(now);
         let from = self.floor.quiet_from.take().filter(|_| waits).unwrap_or(now);
@@ -291,23 +297,35 @@ impl Call {
         };
         let was_just_said = self.watch.line.is_some_and(|line| now < line + LINE_PAUSE);
         let line = sound.clip().filter(|_| !was_just_said && !self.tools.filler_was_said());
-        self.watch.sound = Some(Sound { until: now, at: 0 });
+        let hold = match self.debtor() {
+            Debtor::Tool => self.tools.hold(&self.plan).unwrap_or(&self.plan.hold).clone(),
+            Debtor::Model | Debtor::Nobody => Hold::Tone,
+        };
+        let line_takes = line.map_or(Duration::ZERO, |clip| clip.duration());
+        self.watch.sound = Some(Sound { until: now + line_takes, at: 0, hold });
         match line {
             Some(clip) => {
                 self.watch.line = Some(now);
                 self.play(Source::Recording(recording), Chunk::from_ulaw(&clip.ulaw), out);
                 self.mark(now, out);
-                self.watch.sound = Some(Sound { until: now + clip.duration(), at: 0 });
             }
             None => self.hold(now, out),
         }
     }
 
-    /// One more piece of the hold tone.
+    /// One more piece of what the caller hears meanwhile.
     fn hold(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(sound) = &mut self.watch.sound else { return };
         let bytes = TONE_MS * BYTES_PER_MS;
-        let chunk = hold(sound.at, bytes);
+        let chunk = match &sound.hold {
+            Hold::Tone => hold(sound.at, bytes),
+            Hold::Recording(clip) => {
+                let from = (sound.at % clip.ulaw.len().max(1) as u64) as usize;
+                let ulaw: Vec<u8> = clip.ulaw.iter().copied().cycle().skip(from).take(bytes).collect();
+                Chunk::from_ulaw(&ulaw)
+            }
+            Hold::None => return,
+        };
         sound.at += bytes as u64;
         sound.until = sound.until.max(now) + Duration::from_millis(TONE_MS as u64);
         // A phone that takes nothing has enough of it.

@@ -44,6 +44,7 @@ impl Assistant {
             busy_dial,
             on_failure,
             sounds,
+            hold,
             record,
             recording_notice,
             notify,
@@ -80,6 +81,7 @@ impl Assistant {
             ("busy", *busy == other.plan.busy && *busy_dial == other.plan.busy_dial),
             ("on_failure", *on_failure == other.plan.on_failure),
             ("sounds", *sounds == other.plan.sounds),
+            ("hold", *hold == other.plan.hold),
             ("fallback", same_endpoints(fallback, &other.plan.fallback)),
         ];
         same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()

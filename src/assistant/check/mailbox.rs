@@ -45,6 +45,7 @@ pub fn mailbox(source: &problem::Source, node: &Node) -> (Mailbox, Vec<Problem>)
         written: &written,
         numbers: RefCell::default(),
         fragments: RefCell::default(),
+        recordings: RefCell::default(),
         claims: RefCell::default(),
         texts: RefCell::default(),
         secrets: RefCell::default(),

@@ -255,7 +255,7 @@ impl<'a> Check<'a> {
     }
 
     fn no_timing(&self, map: &Fields<'a>) {
-        self.no_effect(map, &["timeout", "filler_after", "stop_on_interruption"], "via: provider");
+        self.no_effect(map, &["timeout", "filler_after", "hold", "stop_on_interruption"], "via: provider");
     }
 
     /// Which tools need a yes, as a model's host takes it.

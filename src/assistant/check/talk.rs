@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::Check;
 use crate::assistant::language::{Language, Words};
 use crate::assistant::plan::{
-    Detection, Eagerness, First, GREETING, Greeting, Interruptions, NoiseReduction, SOUNDS, Sound, SoundName,
-    Sounds, TurnTaking, Voice,
+    Detection, Eagerness, First, GREETING, Greeting, Hold, Interruptions, NoiseReduction, SOUNDS, Sound,
+    SoundName, Sounds, TurnTaking, Voice,
 };
 use crate::assistant::prompt;
 use crate::assistant::vocabulary::{
-    EAGERNESS, FIRST, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX,
+    EAGERNESS, FIRST, HOLDS, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX,
     TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
@@ -94,6 +94,23 @@ impl<'a> Check<'a> {
             let own = self.around.sounds.get(&format!("{}-{name}.wav", self.name));
             own.or_else(|| self.around.sounds.get(&format!("{name}.wav")))?.clone()
         })
+    }
+
+    /// What the caller hears while a tool takes long: a word, or a recording in the folder's `sounds`.
+    pub(super) fn hold(&self, map: &Fields<'a>) -> Option<Hold> {
+        let node = map.take("hold")?;
+        let text = self.written.text(node, "hold")?.trim().to_owned();
+        if let Some((_, hold)) = HOLDS.iter().find(|(word, _)| *word == text) {
+            return Some(hold.clone());
+        }
+        if let Some(clip) = self.around.sounds.get(&text) {
+            self.recordings.borrow_mut().push(text);
+            return clip.clone().map(Hold::Recording);
+        }
+        let known = self.around.sounds.keys().map(String::as_str).chain(HOLDS.iter().map(|(word, _)| *word));
+        let suggestion = Suggestion::new(&text, known);
+        self.written.problem(node.span, Assistant::HoldUnknown { name: shown(node), suggestion });
+        None
     }
 
     /// A text that is the same in every call, because it is captured once.

@@ -34,7 +34,7 @@ impl<'a> Check<'a> {
         Toolbox { servers, functions, control }
     }
 
-    /// `approval: never` or `always`, `max_per_call`, `timeout`, `filler_after` and `stop_on_interruption`.
+    /// `approval: never` or `always`, `max_per_call`, `timeout`, `filler_after`, `hold` and `stop_on_interruption`.
     pub(super) fn rule(&self, map: &Fields<'a>) -> ToolRule {
         let ask_first = map.word("approval", APPROVALS);
         let max_per_call = map.count("max_per_call", &MAX_PER_CALL);
@@ -47,6 +47,7 @@ impl<'a> Check<'a> {
             timeout: map.duration("timeout", &TIMEOUT),
             filler_after: map.duration("filler_after", &FILLER),
             stop_on_interruption: map.bool("stop_on_interruption"),
+            hold: self.hold(map),
             ..ToolRule::default()
         }
     }

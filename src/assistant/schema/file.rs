@@ -101,6 +101,10 @@ pub struct Assistant {
     busy: Option<Busy>,
     on_failure: Option<OnFailure>,
     sounds: Option<Sounds>,
+    /// What callers hear while a tool takes long: `tone`, a soft one; `none`; or a WAV file in the folder `sounds/`, which is
+    /// repeated. It begins after 2.5 s of silence, and ends with the first word. A tool can have its own.
+    #[schemars(extend("default" = "tone"), example = &"waiting.wav")]
+    hold: Option<HoldSound>,
     /// Tool servers that speak MCP (Model Context Protocol), each under a name of your choice. The model gets the tools
     /// that a server has listed by the time the phone rings. A server that cannot be reached has no tools in that call.
     #[schemars(extend("x-key" = ["NAME", "todoist"], "propertyNames" = tool_name()))]
@@ -541,6 +545,10 @@ struct Mcp {
     /// When the assistant asks the caller for a moment of patience.
     #[schemars(extend("default" = FILLER.spelled_default(), "x-range" = FILLER.spelled()), example = &"2s")]
     filler_after: Option<Duration>,
+    /// What the caller hears while a tool takes longer than that: `tone`, `none`, or a WAV file in the folder `sounds/`,
+    /// which is repeated.
+    #[schemars(extend("x-default" = "the assistant's `hold`"), example = &"none")]
+    hold: Option<HoldSound>,
     /// Whether a tool is cancelled when the caller interrupts.
     #[schemars(extend("default" = false), example = true)]
     stop_on_interruption: Option<Flag>,
@@ -567,6 +575,9 @@ struct Tool {
     /// When the assistant asks the caller for a moment of patience.
     #[schemars(extend("x-default" = "the server's `filler_after`", "x-range" = FILLER.spelled()), example = &"2s")]
     filler_after: Option<Duration>,
+    /// What the caller hears while it takes longer than that.
+    #[schemars(extend("x-default" = "the server's `hold`"), example = &"none")]
+    hold: Option<HoldSound>,
     /// How often it runs in one call. Only with `via: runtime`.
     #[schemars(extend("x-default" = MAX_PER_CALL.default.to_string()), example = 2)]
     max_per_call: Option<MaxPerCall>,
@@ -605,6 +616,9 @@ struct Function {
     /// When the assistant asks the caller for a moment of patience.
     #[schemars(extend("x-default" = tool_or("filler_after", &FILLER), "x-range" = FILLER.spelled()), example = &"2s")]
     filler_after: Option<Duration>,
+    /// What the caller hears while it takes longer than that.
+    #[schemars(extend("x-default" = "with `mcp` the tool's `hold`, otherwise the assistant's"), example = &"none")]
+    hold: Option<HoldSound>,
     /// Whether it is cancelled when the caller interrupts.
     #[schemars(extend("x-default" = "with `mcp` the tool's `stop_on_interruption`, otherwise `false`"))]
     #[schemars(example = true)]

@@ -73,6 +73,7 @@ values! {
     Detection = words(&detections());
     Eagerness = words(EAGERNESS);
     Interrupting = words_or_flag(INTERRUPTIONS);
+    HoldSound = suggested("a word, or a file in `sounds/`", vec!["tone".into(), "none".into()]);
     NoiseReduction = words(NOISE_REDUCTIONS);
     KeptNumber = words(KEPT_NUMBERS);
     ViaWord = words(VIAS);

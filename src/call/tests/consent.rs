@@ -7,7 +7,7 @@ fn plan_with_care() -> Plan {
     let mut plan = plan();
     let rule = Rule { ask_first: true, ..Rule::default() };
     let job = || Work::Job(Arc::new(Job::SendSms));
-    plan.tools.extend([tool_of("pay", rule, job()), tool_of("erase", rule, job())]);
+    plan.tools.extend([tool_of("pay", rule.clone(), job()), tool_of("erase", rule, job())]);
     plan.hosted = vec![Hosted {
         label: "crm".to_owned(),
         url: "https://mcp.example.com".to_owned(),

@@ -1,7 +1,7 @@
 //! Tool calls: ours, and those of the model's host.
 
 use super::*;
-use crate::assistant::plan::{Arguments, Job, Mailbox, TAKE_MESSAGE};
+use crate::assistant::plan::{Arguments, Hold, Job, Mailbox, TAKE_MESSAGE};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -511,4 +511,31 @@ fn a_hosted_tool_that_is_reported_early_belongs_to_its_response() {
         At(ms(900)),
     ]);
     assert_eq!(count(&text, "AskForResponse"), 0, "it has spoken since: {text}");
+}
+
+#[test]
+fn while_a_tool_runs_the_caller_hears_what_the_file_says() {
+    let music = Arc::new(Clip { ulaw: (0..6_000_u32).map(|n| (n % 100) as u8).collect::<Vec<_>>().into() });
+    let holds = [Hold::Tone, Hold::None, Hold::Recording(music.clone())];
+    for (all, own) in holds.iter().flat_map(|all| holds.iter().map(move |own| (all, own))) {
+        for own in [None, Some(own.clone())] {
+            let mut plan = plan_with_tools();
+            plan.hold = all.clone();
+            plan.tools.iter_mut().for_each(|tool| tool.rule.hold = own.clone());
+            let mut run = Run::new(Instant::now(), plan);
+            run.phone = Some(inputs::Phone::default());
+            run.play(All(vec![On(Event::ModelReady { endpoint: 0 }), On(Event::StreamStarted)]));
+            run.play(All(vec![calls("r1", "c1", "look_up"), At(ms(9_000))]));
+            let before = run.text.len();
+            // The first word ends it at once.
+            run.play(All(vec![finished("c1"), started("r2"), audio_in("r2", "b", 400)]));
+            let expected = own.as_ref().unwrap_or(all);
+            let played = count(&run.text[..before], "PlayToCaller(7998B)");
+            assert_eq!(played > 4, *expected != Hold::None, "{all:?} {own:?}: {played}");
+            assert!(played <= 8, "it is paced: {played}");
+            let clears = run.text[before..].find("ClearCaller");
+            assert_eq!(clears.is_some(), *expected != Hold::None, "{all:?} {own:?}");
+            assert!(clears < run.text[before..].find("PlayToCaller(400ms)"));
+        }
+    }
 }

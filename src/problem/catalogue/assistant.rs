@@ -218,6 +218,9 @@ catalogue! {
         GreetingUnknown { name: String, suggestion: Suggestion } = Error "greeting.unknown",
             "there is no recording `{name}` in the folder's `greetings`",
             fix: "{suggestion}";
+        HoldUnknown { name: String, suggestion: Suggestion } = Error "hold.unknown",
+            "`hold` is `tone`, `none` or a recording in the folder's `sounds`, and there is no `{name}`",
+            fix: "{suggestion}";
         PlayUnused = Error "greeting.play",
             "`play` has no effect if the caller speaks first",
             fix: "write `first: assistant`, or remove `play`";
