@@ -181,7 +181,19 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcriber {
     pub name: Cow<'static, str>,
+    pub hints: Hints,
     pub shutdown: Option<Shutdown>,
+}
+
+/// How a transcription model takes words that it should expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hints {
+    /// As `keywords`, and several `languages`.
+    Keywords,
+    /// In its `prompt`.
+    Prompt,
+    /// It takes none.
+    None,
 }
 
 impl Provider {
@@ -241,6 +253,17 @@ impl Provider {
     /// Whether its host connects to MCP servers by itself.
     pub fn hosts_mcp(&self) -> bool {
         self.dialect == Dialect::Ga && self.abilities.hosted_mcp
+    }
+
+    /// How a transcription model takes words that it should expect.
+    pub fn hints(&self, transcriber: &str) -> Hints {
+        match &self.abilities.transcription {
+            Transcribing::Named(known) => {
+                let known = known.iter().find(|known| known.name == transcriber);
+                known.map_or(Hints::None, |known| known.hints)
+            }
+            Transcribing::Automatic => Hints::None,
+        }
     }
 
     /// Whether a transcription model of this name may exist.
@@ -345,9 +368,18 @@ impl From<&Row> for Model {
     }
 }
 
-impl From<&(&'static str, Option<Announced>)> for Transcriber {
-    fn from(&(name, shutdown): &(&'static str, Option<Announced>)) -> Transcriber {
-        Transcriber { name: Cow::Borrowed(name), shutdown: shutdown.map(owned) }
+impl Transcriber {
+    /// A model of this name. If OpenAI has one of the same name, it takes the same hints.
+    pub fn named(name: String) -> Transcriber {
+        let known = TRANSCRIBERS.iter().find(|(known, ..)| *known == name);
+        let hints = known.map_or(Hints::None, |(_, hints, _)| *hints);
+        Transcriber { name: name.into(), hints, shutdown: None }
+    }
+}
+
+impl From<&(&'static str, Hints, Option<Announced>)> for Transcriber {
+    fn from(&(name, hints, shutdown): &(&'static str, Hints, Option<Announced>)) -> Transcriber {
+        Transcriber { name: Cow::Borrowed(name), hints, shutdown: shutdown.map(owned) }
     }
 }
 
@@ -391,15 +423,15 @@ const MODELS: [Row; 9] = [
 ];
 
 /// As announced in November 2026.
-const TRANSCRIBERS: [(&str, Option<Announced>); 8] = [
-    ("gpt-transcribe", None),
-    ("gpt-live-transcribe", None),
-    ("gpt-realtime-whisper", None),
-    ("whisper-1", Some((FEBRUARY, "gpt-transcribe"))),
-    ("gpt-4o-transcribe", Some((FEBRUARY, "gpt-transcribe"))),
-    ("gpt-4o-mini-transcribe", Some((FEBRUARY, "gpt-transcribe"))),
-    ("gpt-4o-mini-transcribe-2025-12-15", Some((FEBRUARY, "gpt-transcribe"))),
-    ("gpt-4o-transcribe-diarize", Some((FEBRUARY, "gpt-transcribe"))),
+const TRANSCRIBERS: [(&str, Hints, Option<Announced>); 8] = [
+    ("gpt-transcribe", Hints::Keywords, None),
+    ("gpt-live-transcribe", Hints::Keywords, None),
+    ("gpt-realtime-whisper", Hints::None, None),
+    ("whisper-1", Hints::Prompt, Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-transcribe", Hints::Prompt, Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-mini-transcribe", Hints::Prompt, Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-mini-transcribe-2025-12-15", Hints::Prompt, Some((FEBRUARY, "gpt-transcribe"))),
+    ("gpt-4o-transcribe-diarize", Hints::None, Some((FEBRUARY, "gpt-transcribe"))),
 ];
 
 #[cfg(test)]

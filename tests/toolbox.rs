@@ -150,7 +150,7 @@ fn a_call_gets_the_tools_of_its_file_and_its_servers() {
         ]
     );
     // A function's rules override the tool's, and those the server's.
-    let rule = |name: &str| tool(&plan, name).rule;
+    let rule = |name: &str| tool(&plan, name).rule.clone();
     let ms = std::time::Duration::from_millis;
     let server = Rule {
         ask_first: false,

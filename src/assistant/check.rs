@@ -266,13 +266,8 @@ impl Assistant {
         let parts = parts.map(|part| Ok(part.under_heading(&render(&part.template)?)));
         let mut parts: Vec<String> = parts.collect::<Result<_, PlanError>>()?;
         parts.retain(|part| !part.is_empty());
-        // Without it, a model that has heard nobody speaks English.
-        parts.extend(self.plan.language.as_ref().map(|language| {
-            let name = language.name();
-            format!(
-                "# Language\n\nSpeak {name} unless the caller or these instructions want another language."
-            )
-        }));
+        parts.extend(prompt::language(self.plan.language.as_ref(), &self.plan.languages));
+        parts.extend(prompt::vocabulary(&self.plan.vocabulary));
         let mut plan = plan.clone();
         plan.instructions = parts.join("\n\n");
         plan.tools = packed.tools;
@@ -403,7 +398,9 @@ impl<'a> Check<'a> {
         }
         let (greeting, prepared) = self.greeting(&top);
         let turn_taking = self.turn_taking(&top, &provider);
-        let transcription = self.transcription(&top, &provider, tongue.language.as_ref());
+        let languages = self.languages(&top, &mut tongue);
+        let pinned = tongue.language.as_ref().filter(|_| languages.is_empty());
+        let transcription = self.transcription(&top, &provider, pinned);
         let toolbox = self.toolbox(&top, &provider, &examiner);
         let (limits, gate) = self.limits(&top, &provider);
         let notify = self.notify(&top, &toolbox.control);
@@ -419,6 +416,8 @@ impl<'a> Check<'a> {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),
             language: tongue.language,
+            languages,
+            vocabulary: self.vocabulary(&top),
             reader: Reader { words: subject.words, zone: subject.zone.clone() },
             provider,
             model,
@@ -429,6 +428,7 @@ impl<'a> Check<'a> {
             instructions: String::new(),
             greeting,
             turn_taking,
+            dtmf: self.dtmf(&top),
             transcription,
             tools: Vec::new(),
             hosted: Vec::new(),

@@ -11,7 +11,7 @@ use jiff::{Timestamp, Zoned};
 use minijinja::value::{Object, ObjectRepr, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, escape_formatter};
 
-use super::language::Words;
+use super::language::{Words, letters};
 
 /// The tests worth suggesting.
 pub const TESTS: [&str; 8] = ["defined", "undefined", "none", "odd", "even", "in", "string", "number"];
@@ -74,25 +74,29 @@ pub fn printed(error: &Error) -> Option<&Container> {
 
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("spoken", spoken);
-    environment.add_filter("date", |state: &State<'_, '_>, value: &Value, format: Option<&str>| {
-        let when = moment(state, value).ok_or_else(|| {
-            misuse("`date` takes `now`, or a text such as \"2026-12-24\" or \"2026-12-24T18:30\"")
-        })?;
-        let words = words(state);
-        format.map_or_else(|| Ok(words.date(&when)), |format| print(words, format, &when))
-    });
+    environment.add_filter("date", date);
     environment.add_filter("time", |state: &State<'_, '_>, value: &Value, format: Option<&str>| {
-        let when = moment(state, value).or_else(|| {
-            let time: Time = value.as_str()?.trim().parse().ok()?;
-            Date::default().to_datetime(time).to_zoned(TimeZone::UTC).ok()
-        });
-        let when = when.ok_or_else(|| {
-            misuse("`time` takes `now`, or a text such as \"18:30\" or \"2026-12-24T18:30\"")
-        })?;
-        let words = words(state);
+        let (words, when) = (words(state), when_of(state, value)?);
         format.map_or_else(|| Ok(words.time(&when)), |format| print(words, format, &when))
     });
     environment.add_filter("listed", listed);
+}
+
+fn date(state: &State<'_, '_>, value: &Value, format: Option<&str>) -> Result<String, Error> {
+    let when = moment(state, value).ok_or_else(|| {
+        misuse("`date` takes `now`, or a text such as \"2026-12-24\" or \"2026-12-24T18:30\"")
+    })?;
+    let words = words(state);
+    format.map_or_else(|| Ok(words.date(&when)), |format| print(words, format, &when))
+}
+
+/// A moment, or a time of the day.
+fn when_of(state: &State<'_, '_>, value: &Value) -> Result<Zoned, Error> {
+    let when = moment(state, value).or_else(|| {
+        let time: Time = value.as_str()?.trim().parse().ok()?;
+        Date::default().to_datetime(time).to_zoned(TimeZone::UTC).ok()
+    });
+    when.ok_or_else(|| misuse("`time` takes `now`, or a text such as \"18:30\" or \"2026-12-24T18:30\""))
 }
 
 /// The mistake, if the error comes from one of our filters.
@@ -104,8 +108,38 @@ fn misuse(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, what).with_source(Misuse(what))
 }
 
-/// Characters one by one, as a voice should read a number or a code.
-fn spoken(value: &Value) -> Result<String, Error> {
+/// As a voice should read it: by default the characters one by one, as of a number or a code.
+fn spoken(
+    state: &State<'_, '_>,
+    value: &Value,
+    kind: Option<&str>,
+    currency: Option<&str>,
+) -> Result<String, Error> {
+    let words = words(state);
+    match kind {
+        None => characters(value),
+        Some("money") => {
+            let amount = match value.kind() {
+                ValueKind::Number => f64::try_from(value.clone()).ok(),
+                _ => value.as_str().and_then(|text| text.trim().parse().ok()),
+            };
+            let amount = amount.filter(|amount: &f64| amount.abs() < 1e12);
+            let said = amount.and_then(|amount| words.money(amount, currency?));
+            said.ok_or_else(|| {
+                misuse("`spoken(\"money\", \"EUR\")` takes a number, and EUR, USD, GBP, CHF or PLN")
+            })
+        }
+        Some("date") => date(state, value, None),
+        Some("time") => when_of(state, value).map(|when| words.clock(&when)),
+        Some("letters") => match value.as_str() {
+            Some(text) => Ok(letters(text)),
+            None => Err(misuse("`spoken(\"letters\")` takes a text, such as a name")),
+        },
+        Some(_) => Err(misuse("`spoken` takes \"money\", \"date\", \"time\" or \"letters\", or nothing")),
+    }
+}
+
+fn characters(value: &Value) -> Result<String, Error> {
     if !matches!(value.kind(), ValueKind::String | ValueKind::Number) {
         return Err(misuse("`spoken` takes a number or a text, such as a phone number"));
     }
@@ -198,6 +232,13 @@ mod tests {
             ("{{ '18:30' | time('%-I:%M %p') }}", "6:30 PM"),
             ("{{ '+1 555-010 0001' | spoken }}", "1 5 5 5 0 1 0 0 0 0 1"),
             ("{{ 12 | spoken }}", "1 2"),
+            (
+                "{{ 12.5 | spoken('money', 'EUR') }}, {{ '3' | spoken('money', 'USD') }}",
+                "12.50 euros, 3 dollars",
+            ),
+            ("{{ now | spoken('time') }}, {{ '18:00' | spoken('time') }}", "9:05 am, 6 pm"),
+            ("{{ '2026-12-24' | spoken('date') }}", "Thursday, 24 December 2026"),
+            ("{{ 'Özdemir' | spoken('letters') }}", "Ö, Z, D, E, M, I, R"),
             ("{{ days | listed }}", "Monday, Tuesday and Friday"),
             ("{{ days[:2] | listed('or') }}", "Monday or Tuesday"),
             ("{{ days[:1] | listed }}{{ none | listed }}", "Monday"),
@@ -229,6 +270,11 @@ mod tests {
             ("{{ now | date('%!') }}", "%A"),
             ("{{ now | date('DD.MM.YYYY') }}", "%A"),
             ("{{ days | spoken }}", "`spoken` takes a number"),
+            ("{{ 'much' | spoken('money', 'EUR') }}", "takes a number"),
+            ("{{ 3 | spoken('money') }}", "EUR, USD"),
+            ("{{ 3 | spoken('money', 'Euro') }}", "EUR, USD"),
+            ("{{ 3 | spoken('letters') }}", "takes a text"),
+            ("{{ 3 | spoken('slowly') }}", "\"money\""),
             ("{{ [days] | listed }}", "not of lists"),
             ("{{ 'Monday' | listed }}", "`listed` takes a list"),
         ] {

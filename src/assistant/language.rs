@@ -6,9 +6,11 @@
 
 mod backchannels;
 mod labels;
+mod spoken;
 mod words;
 
 pub use labels::Labels;
+pub use spoken::letters;
 #[cfg(test)]
 pub use words::ALL;
 pub use words::Words;

@@ -29,6 +29,10 @@ pub struct Plan {
     pub version: Version,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
+    /// All that may be spoken, if there are several.
+    pub languages: Vec<Language>,
+    /// Names and words that may be said.
+    pub vocabulary: Vec<String>,
     pub reader: Reader,
     /// Whose endpoint answers, with which key, and what it can do.
     pub provider: Arc<Provider>,
@@ -44,6 +48,7 @@ pub struct Plan {
     pub instructions: String,
     pub greeting: Greeting,
     pub turn_taking: TurnTaking,
+    pub dtmf: Dtmf,
     pub transcription: Option<Transcription>,
     /// What the model may call and the server runs, each with a unique name.
     pub tools: Vec<Tool>,
@@ -216,7 +221,29 @@ pub enum First {
 pub struct TurnTaking {
     pub detection: Detection,
     pub interruptions: Interruptions,
+    /// What happens when a key is pressed while the assistant speaks.
+    pub keys: Keys,
     pub noise_reduction: Option<NoiseReduction>,
+}
+
+/// What happens when a key is pressed while the assistant speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// The assistant stops, as for speech.
+    Interrupt,
+    /// The assistant goes on. The keys are answered afterwards.
+    Wait,
+}
+
+/// When the keys that the caller presses are one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dtmf {
+    /// It has so many keys at most.
+    pub length: usize,
+    /// This key ends it, and is no part of it. `None`: no key does.
+    pub end: Option<char>,
+    /// No other key follows for so long.
+    pub wait: Duration,
 }
 
 /// What happens when the caller talks over the assistant.

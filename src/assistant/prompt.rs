@@ -19,7 +19,7 @@ use url::Url;
 use super::examine::{Tokens, UseKind};
 use super::filters::{self, Moment};
 use super::formats::{self, Wrong};
-use super::language::Words;
+use super::language::{Language, Words};
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::catalogue::Template;
 use crate::problem::{self, Problem, Source, Span, Suggestion, What};
@@ -380,6 +380,35 @@ impl Examiner {
         };
         Some(place.problem(template, at, what))
     }
+}
+
+/// In which language the model speaks. Without it, a model that has heard nobody speaks English.
+pub fn language(own: Option<&Language>, allowed: &[Language]) -> Option<String> {
+    let own = own?;
+    let others: Vec<String> = allowed.iter().filter(|other| *other != own).map(Language::name).collect();
+    let name = own.name();
+    Some(match others.split_last() {
+        None => format!(
+            "# Language\n\nSpeak only {name}, even if the caller speaks another language or what you hear is unclear."
+        ),
+        Some((last, rest)) => {
+            let others =
+                if rest.is_empty() { last.clone() } else { format!("{} or {last}", rest.join(", ")) };
+            format!(
+                "# Language\n\nBegin in {name}. If the caller speaks {others}, go on in that language. Speak no other \
+                 language."
+            )
+        }
+    })
+}
+
+/// Which names and words the model should expect.
+pub fn vocabulary(words: &[String]) -> Option<String> {
+    let words = (!words.is_empty()).then(|| words.join("; "))?;
+    Some(format!(
+        "# Names and words\n\nThese may be said in the call. If what you hear sounds like one of them, take it for that, and \
+         write and pronounce it so: {words}"
+    ))
 }
 
 /// The first name in a template whose value is another one in each call. `None` also for one that cannot be read.

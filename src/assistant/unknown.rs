@@ -53,7 +53,7 @@ const WISHES: [(&[&str], &str); 27] = [
     ),
     (&["hangup", "hang_up", "end", "goodbye"], "write `call_control: { end_call: true }`"),
     (
-        &["dtmf", "keypad", "digits"],
+        &["keypad", "digits"],
         "keys that the caller presses reach the model by themselves; to press keys write `call_control: { send_digits: true }`",
     ),
     (

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::plan::{
-    Eagerness, Effort, First, Hold, Interruptions, KeptNumbers, NoiseReduction, Occasion, RecordPolicy, Rule,
+    Dtmf, Eagerness, Effort, First, Hold, Interruptions, KeptNumbers, Keys, NoiseReduction, Occasion,
+    RecordPolicy, Rule,
 };
 use crate::duration::spell;
 use crate::provider::TurnDetection;
@@ -40,6 +41,10 @@ pub const INTERRUPTIONS: &Words<Interruptions> = &[
     ("confirmed", Interruptions::Confirmed),
     ("none", Interruptions::None),
 ];
+/// What happens when a key is pressed while the assistant speaks.
+pub const KEYS: &Words<Keys> = &[("interrupt", Keys::Interrupt), ("wait", Keys::Wait)];
+/// The key that ends a line of keys.
+pub const END_KEYS: &Words<Option<char>> = &[("#", Some('#')), ("*", Some('*')), ("none", None)];
 /// What the caller hears while a tool takes long, or a recording.
 pub const HOLDS: &Words<Hold> = &[("tone", Hold::Tone), ("none", Hold::None)];
 /// How the caller's number is kept.
@@ -83,6 +88,10 @@ pub enum Via {
     Runtime,
     Provider,
 }
+
+/// The entries of `vocabulary`, and the characters of each.
+pub const VOCABULARY_ENTRIES: usize = 100;
+pub const VOCABULARY_CHARACTERS: usize = 60;
 
 /// The longest text of a prepared line: it takes 6 s to say.
 pub const SOUND_CHARACTERS: usize = 100;
@@ -158,6 +167,17 @@ pub const TIMEOUT: Timing = Timing::new(secs(1), secs(300), secs(10));
 pub const KEEP: Timing = Timing::new(secs(3600), secs(10 * 365 * 24 * 3600), RecordPolicy::DEFAULT.keep);
 /// `filler_after` of a tool
 pub const FILLER: Timing = Timing::new(ms(200), secs(60), ms(1_500));
+
+/// `dtmf.length`: the keys of one line
+pub const DTMF_LENGTH: Count = Count::new(1, 32, 32);
+/// `dtmf.wait`
+pub const DTMF_WAIT: Timing = Timing::new(ms(500), secs(10), ms(1_500));
+
+impl Default for Dtmf {
+    fn default() -> Self {
+        Self { length: DTMF_LENGTH.default as usize, end: Some('#'), wait: DTMF_WAIT.default }
+    }
+}
 
 impl Default for Rule {
     fn default() -> Self {

@@ -1,10 +1,9 @@
-//! The keys that the caller presses, gathered into one line for the model: until `#`, a pause, or the limit.
+//! The keys that the caller presses, gathered into one line for the model: until the last key, a pause, or as many as the
+//! file says.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long after the last key the line is complete.
-const PAUSE: Duration = Duration::from_millis(1_500);
-const MAX_KEYS: usize = 32;
+use crate::assistant::plan::Dtmf;
 
 #[derive(Debug, Default)]
 pub(super) struct Keypad {
@@ -14,12 +13,13 @@ pub(super) struct Keypad {
 
 impl Keypad {
     /// Adds a key. Returns true if the line is complete.
-    pub fn press(&mut self, key: char, now: Instant) -> bool {
-        if key != '#' || self.keys.is_empty() {
+    pub fn press(&mut self, key: char, rule: &Dtmf, now: Instant) -> bool {
+        let is_last = rule.end == Some(key);
+        if !is_last || self.keys.is_empty() {
             self.keys.push(key);
         }
-        self.due = Some(now + PAUSE);
-        key == '#' || self.keys.len() == MAX_KEYS
+        self.due = Some(now + rule.wait);
+        is_last || self.keys.len() >= rule.length
     }
 
     /// Takes the line, complete or not.

@@ -71,7 +71,7 @@ pub use greeting::initial_turn_control;
 pub use tally::Tally;
 
 pub use crate::assistant::plan::END_CALL;
-use crate::assistant::plan::{First, Interruptions, Plan};
+use crate::assistant::plan::{First, Interruptions, Keys, Plan};
 use crate::provider::Failure;
 use backlog::Backlog;
 use consent::Consent;
@@ -465,7 +465,12 @@ impl Call {
         }
         self.last_from_caller = Some(now);
         self.caller_acts(now);
-        if self.keypad.press(digit, now) {
+        if self.plan.turn_taking.keys == Keys::Interrupt && self.is_interruptible() && self.ending.is_none() {
+            // The model does not hear keys, so it does not stop by itself.
+            self.interrupt(false, now, out);
+            self.stop_interrupted_tools(now, out);
+        }
+        if self.keypad.press(digit, &self.plan.dtmf, now) {
             self.send_digits(out);
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::*;
 use crate::assistant::arguments::Arguments;
 use crate::assistant::plan::{
-    AfterCall, Detection, Greeting as GreetingPlan, Interruptions, Limits, Line as SpokenLine, OnFailure,
-    RecordPolicy, Rule, Tool, TurnTaking, Version, Work,
+    AfterCall, Detection, Dtmf, Greeting as GreetingPlan, Interruptions, Keys, Limits, Line as SpokenLine,
+    OnFailure, RecordPolicy, Rule, Tool, TurnTaking, Version, Work,
 };
 use crate::id::{ItemId, Mark, Piece, ResponseId};
 use crate::provider::usage::{Tokens, Transcribed};
@@ -55,6 +55,8 @@ pub(crate) fn plan() -> Plan {
         assistant: "clinic".to_owned(),
         version: Version::of(b""),
         language: None,
+        languages: Vec::new(),
+        vocabulary: Vec::new(),
         reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
@@ -67,8 +69,10 @@ pub(crate) fn plan() -> Plan {
         turn_taking: TurnTaking {
             detection: Detection::Server { threshold: 0.5, silence: ms(500), prefix: ms(300) },
             interruptions: Interruptions::Immediate,
+            keys: Keys::Wait,
             noise_reduction: None,
         },
+        dtmf: Default::default(),
         transcription: None,
         tools: vec![tool_of(END_CALL, Rule::default(), Work::EndCall)],
         hosted: Vec::new(),
@@ -588,4 +592,42 @@ fn the_tally_counts_turns_times_and_tokens() {
     assert_eq!(tally.first_word, Some(ms(1_800)));
     assert_eq!((tally.turn_median(), tally.turn_max()), (Some(ms(500)), Some(ms(900))));
     assert_eq!((tally.tokens_in, tally.tokens_out), (30, 12));
+}
+
+#[test]
+fn a_key_stops_the_voice_as_speech_does() {
+    for (keys, stops) in [(Keys::Interrupt, true), (Keys::Wait, false)] {
+        let mut plan = plan();
+        plan.turn_taking.keys = keys;
+        let script =
+            vec![started("r1"), audio("a", 3_000), At(ms(530)), press("1#"), ended("r1", Outcome::Completed)];
+        let text = play_with(plan.clone(), script);
+        assert_eq!(text.contains("Truncate(a 500ms)"), stops, "{text}");
+        assert_eq!(text.contains("CancelResponse"), stops, "{text}");
+        assert_eq!(text.contains("ClearCaller"), stops, "{text}");
+        // The answer is asked for at once, not behind the old one.
+        assert!(text.contains("530ms AskForResponse"), "{text}");
+        // A greeting that nothing interrupts is not stopped by a key.
+        plan.greeting = GreetingPlan { interruptible: false, ..greeting("Hello!") };
+        let text = play_with(plan, vec![started("r1"), audio("a", 3_000), At(ms(530)), press("1#")]);
+        assert!(!text.contains("ClearCaller"), "{text}");
+    }
+}
+
+#[test]
+fn keys_are_a_code_as_the_file_says() {
+    let code = |dtmf: Dtmf, keys: Vec<When>| {
+        let text = play_with(Plan { dtmf, ..plan() }, keys);
+        let sent = text.lines().filter(|line| line.contains("Pressed"));
+        sent.map(|line| line.trim().replace("TellModel(Pressed(", "").replace("))", "")).collect::<Vec<_>>()
+    };
+    let five = Dtmf { length: 5, ..Dtmf::default() };
+    assert_eq!(
+        code(five.clone(), vec![At(ms(100)), press("1234567"), At(ms(2_000))]),
+        ["100ms \"12345\"", "1600ms \"67\""]
+    );
+    let star = Dtmf { end: Some('*'), ..Dtmf::default() };
+    assert_eq!(code(star, vec![At(ms(100)), press("1#2*")]), ["100ms \"1#2\""]);
+    let patient = Dtmf { end: None, wait: ms(3_000), ..Dtmf::default() };
+    assert_eq!(code(patient, vec![At(ms(100)), press("1#"), At(ms(5_000))]), ["3100ms \"1#\""]);
 }

@@ -170,7 +170,7 @@ impl<'a> Reading<'a> {
                 _ => Transcribing::Named(
                     self.names(node, "transcription")
                         .into_iter()
-                        .map(|name| Transcriber { name: name.into(), shutdown: None })
+                        .map(Transcriber::named)
                         .collect(),
                 ),
             };

@@ -107,7 +107,11 @@ impl<'a> Check<'a> {
         let (provider, model) = (endpoint.provider.clone(), endpoint.model(own));
         let voice = endpoint.voice.clone().unwrap_or_else(|| self.same_voice(node, &provider, top, own));
         self.written.quietly(|| {
-            let mut transcription = self.transcription(top, &provider, own.language.as_ref());
+            let mut transcription = self.transcription(
+                top,
+                &provider,
+                own.language.as_ref().filter(|_| own.languages.is_empty()),
+            );
             if let Some(transcription) = &mut transcription
                 && !provider.has_transcriber(&transcription.model)
             {

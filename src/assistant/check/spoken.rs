@@ -3,6 +3,7 @@
 use super::{Check, Role, Text};
 use crate::assistant::language::{self, ENGLISH, Language, NoLanguage, Spoken, Words};
 use crate::assistant::plan::{Line, OnFailure};
+use crate::assistant::vocabulary::{VOCABULARY_CHARACTERS, VOCABULARY_ENTRIES};
 use crate::assistant::written::{Fields, shown};
 use crate::phone::PhoneNumber;
 use crate::problem::{self, catalogue::Assistant};
@@ -27,7 +28,10 @@ impl<'a> Check<'a> {
 
     /// A language that a model may speak.
     pub(super) fn language(&self, map: &Fields<'a>) -> Option<Language> {
-        let node = map.take("language")?;
+        self.language_at(map.take("language")?)
+    }
+
+    fn language_at(&self, node: &'a Node) -> Option<Language> {
         let tag = self.written.text(node, "language")?;
         let why = match Language::read(&tag) {
             Ok(language) => return Some(language),
@@ -42,6 +46,42 @@ impl<'a> Check<'a> {
         };
         self.written.problem(node.span, what);
         None
+    }
+
+    /// All languages that may be spoken, if the file names several: its `language`, or else the first, is where a call
+    /// begins.
+    pub(super) fn languages(&self, top: &Fields<'a>, tongue: &mut Tongue<'a>) -> Vec<Language> {
+        let mut languages = Vec::new();
+        for node in top.list("languages") {
+            languages.extend(self.language_at(node).filter(|language| !languages.contains(language)));
+        }
+        let (Some(first), Some(node)) = (languages.first(), top.take("languages")) else { return languages };
+        match &tongue.language {
+            None => (tongue.language, tongue.node) = (Some(first.clone()), Some(node)),
+            Some(own) if !languages.contains(own) => {
+                let language = own.tag().to_owned();
+                self.written.problem(node.span, Assistant::LanguagesWithout { language });
+            }
+            Some(_) => {}
+        }
+        if languages.len() == 1 { Vec::new() } else { languages }
+    }
+
+    /// Names and words that may be said.
+    pub(super) fn vocabulary(&self, top: &Fields<'a>) -> Vec<String> {
+        let mut words = Vec::new();
+        for node in top.list("vocabulary") {
+            let Some(word) = self.written.text(node, "vocabulary") else { continue };
+            let word = word.trim().to_owned();
+            if word.chars().count() > VOCABULARY_CHARACTERS || words.len() == VOCABULARY_ENTRIES {
+                let (most, characters) = (VOCABULARY_ENTRIES, VOCABULARY_CHARACTERS);
+                self.written.problem(node.span, Assistant::VocabularyLong { most, characters });
+                break;
+            }
+            words.push(word);
+        }
+        words.retain(|word| !word.is_empty());
+        words
     }
 
     /// What is said if the call cannot be taken, and who is dialed then.

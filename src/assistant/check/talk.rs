@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::Check;
 use crate::assistant::language::{Language, Words};
 use crate::assistant::plan::{
-    Detection, Eagerness, First, GREETING, Greeting, Hold, Interruptions, NoiseReduction, SOUNDS, Sound,
-    SoundName, Sounds, TurnTaking, Voice,
+    Detection, Dtmf, Eagerness, First, GREETING, Greeting, Hold, Interruptions, Keys, NoiseReduction, SOUNDS,
+    Sound, SoundName, Sounds, TurnTaking, Voice,
 };
 use crate::assistant::prompt;
 use crate::assistant::vocabulary::{
-    EAGERNESS, FIRST, HOLDS, INTERRUPTIONS, NOISE_REDUCTIONS, SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX,
-    TURN_SILENCE, detections,
+    DTMF_LENGTH, DTMF_WAIT, EAGERNESS, END_KEYS, FIRST, HOLDS, INTERRUPTIONS, KEYS, NOISE_REDUCTIONS,
+    SOUND_CHARACTERS, THRESHOLD, TURN_PREFIX, TURN_SILENCE, detections,
 };
 use crate::assistant::written::{Fields, shown};
 use crate::problem::Suggestion;
@@ -96,6 +96,19 @@ impl<'a> Check<'a> {
         })
     }
 
+    /// When the keys that the caller presses are complete.
+    pub(super) fn dtmf(&self, top: &Fields<'a>) -> Dtmf {
+        let mut dtmf = Dtmf::default();
+        let Some(map) = top.map("dtmf") else { return dtmf };
+        if let Some(length) = map.count("length", &DTMF_LENGTH) {
+            dtmf.length = length as usize;
+        }
+        dtmf.end = map.word("end", END_KEYS).unwrap_or(dtmf.end);
+        dtmf.wait = map.duration("wait", &DTMF_WAIT).unwrap_or(dtmf.wait);
+        map.finish();
+        dtmf
+    }
+
     /// What the caller hears while a tool takes long: a word, or a recording in the folder's `sounds`.
     pub(super) fn hold(&self, map: &Fields<'a>) -> Option<Hold> {
         let node = map.take("hold")?;
@@ -145,6 +158,7 @@ impl<'a> Check<'a> {
         let mut turns = TurnTaking {
             detection: default,
             interruptions: Interruptions::Immediate,
+            keys: Keys::Interrupt,
             noise_reduction: abilities.noise_reduction.then_some(NoiseReduction::NearField),
         };
         let Some(map) = top.map("turn_taking") else { return turns };
@@ -171,6 +185,7 @@ impl<'a> Check<'a> {
             }
         }
         turns.interruptions = self.interruptions(&map, provider);
+        turns.keys = map.word("keys", KEYS).unwrap_or(Keys::Interrupt);
         if let Some(node) = map.take("noise_reduction") {
             turns.noise_reduction = w.word(node, "noise_reduction", NOISE_REDUCTIONS).flatten();
             if turns.noise_reduction.is_some() && !abilities.noise_reduction {

@@ -242,6 +242,11 @@ impl Words {
     pub const ENGLISH: &Words = &ALL[0];
 
     /// The words of a tag's language.
+    /// ISO 639-1.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub fn of(tag: &str) -> Option<&'static Words> {
         ALL.iter().find(|words| words.code == code_of(tag))
     }

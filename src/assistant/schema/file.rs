@@ -14,8 +14,8 @@ use super::value::*;
 use crate::assistant::language::{ENGLISH, Words};
 use crate::assistant::plan::RecordPolicy;
 use crate::assistant::vocabulary::{
-    CALL, CALL_SILENCE, FILLER, KEEP, MAX_PER_CALL, MESSAGES, MOST_FALLBACKS, NO_TRANSCRIPTION, RING, SMS,
-    THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
+    CALL, CALL_SILENCE, DTMF_LENGTH, DTMF_WAIT, FILLER, KEEP, MAX_PER_CALL, MESSAGES, MOST_FALLBACKS,
+    NO_TRANSCRIPTION, RING, SMS, THRESHOLD, TIMEOUT, TRANSFERS, TURN_PREFIX, TURN_SILENCE, Timing,
 };
 use crate::provider::{DEFAULT_MODEL, DEFAULT_TRANSCRIPTION, DEFAULT_VOICE};
 
@@ -60,13 +60,20 @@ pub struct Assistant {
     /// warns if the model does not reason.
     #[schemars(extend("x-default" = "the model's default"), example = &"low")]
     reasoning: Option<Effort>,
-    /// The language that callers speak: two or three lowercase letters, and a country if it matters. The model speaks it
-    /// until the caller or the instructions want another, it helps the transcription, dates and lists in texts are
+    /// The language that callers speak: two or three lowercase letters, and a country if it matters. The model speaks only
+    /// this one, unless `languages` names others, it helps the transcription, dates and lists in texts are
     /// written in it, and Twilio's voice uses it for `busy`, `on_failure` and
     /// `recording_notice` (see [Languages](#languages)).
     #[schemars(extend("x-default" = format!("none: the model follows the caller; `busy` and `on_failure` use `{ENGLISH}`")))]
     #[schemars(example = &"en-US", example = &"de")]
     language: Option<Language>,
+    /// The languages that may be spoken. The call begins in `language`, or in the first of these, and goes on in the one
+    /// that the caller speaks. Without it, only `language` is spoken.
+    #[schemars(extend("x-default" = "only `language`"), example = ["de", "en"])]
+    languages: Option<LanguageList>,
+    /// Names and words that callers may say and that are hard to understand: the model and the transcription expect them.
+    #[schemars(extend("x-default" = "none"), example = ["Grünwald", "Dr. Özdemir"])]
+    vocabulary: Option<Vocabulary>,
     /// The time zone of `{{ now }}`, by its name in the tz database.
     #[schemars(extend("default" = "UTC"), example = &"America/New_York")]
     timezone: Option<Text>,
@@ -87,6 +94,7 @@ pub struct Assistant {
     fragments: Option<Texts>,
     greeting: Option<Greeting>,
     turn_taking: Option<TurnTaking>,
+    dtmf: Option<DtmfKeys>,
     transcription: Option<Transcription>,
     call_control: Option<CallControl>,
     notify: Option<Notify>,
@@ -246,9 +254,29 @@ struct TurnTaking {
     /// goes on, and answers afterwards.
     #[schemars(extend("default" = "immediate"), example = &"confirmed")]
     interruptions: Option<Interrupting>,
+    /// What happens when the caller presses a key while the assistant speaks. `interrupt`: the assistant stops, as for
+    /// speech. `wait`: it goes on, and answers afterwards.
+    #[schemars(extend("default" = "interrupt"), example = &"wait")]
+    keys: Option<KeyPress>,
     /// How noise is removed: `near_field` for a phone at the ear, `far_field` for a loudspeaker in a room.
     #[schemars(extend("default" = "near_field"), example = &"far_field")]
     noise_reduction: Option<NoiseReduction>,
+}
+
+/// The keys that the caller presses. The assistant gets those of one code together.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(example = json!({ "length": 5, "wait": "3s" }))]
+struct DtmfKeys {
+    /// How many keys are complete without any other sign.
+    #[schemars(extend("default" = DTMF_LENGTH.default), example = 5)]
+    length: Option<DtmfLength>,
+    /// The key that ends a code, which is not a part of it: `#`, `*` or `none`. `#` needs quotes.
+    #[schemars(extend("default" = "#"), example = &"*")]
+    end: Option<EndKey>,
+    /// How long no other key must follow.
+    #[schemars(extend("default" = DTMF_WAIT.spelled_default(), "x-range" = DTMF_WAIT.spelled()), example = &"3s")]
+    wait: Option<Duration>,
 }
 
 /// A map, or one of the words that turn it off.

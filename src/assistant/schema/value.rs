@@ -46,6 +46,8 @@ values! {
     Flag = typed("`true` or `false`", json!({ "type": "boolean" }));
     Phone = phone();
     Numbers = numbers();
+    LanguageList = list("a list of languages", json_schema!({ "type": "string", "minLength": 2 }));
+    Vocabulary = list("a list of words", json_schema!({ "type": "string", "minLength": 1, "maxLength": VOCABULARY_CHARACTERS }));
     Language = typed(
         "a language tag",
         json!({ "type": "string", "pattern": r"^\s*[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\s*$" }),
@@ -72,6 +74,9 @@ values! {
     FirstSpeaker = words(FIRST);
     Detection = words(&detections());
     Eagerness = words(EAGERNESS);
+    KeyPress = words(KEYS);
+    EndKey = words(END_KEYS);
+    DtmfLength = count(&DTMF_LENGTH);
     Interrupting = words_or_flag(INTERRUPTIONS);
     HoldSound = suggested("a word, or a file in `sounds/`", vec!["tone".into(), "none".into()]);
     NoiseReduction = words(NOISE_REDUCTIONS);

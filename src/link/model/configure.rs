@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::assistant::language::Language;
 use crate::assistant::plan::{AskFirst, Detection, Eagerness, Hosted, Job, NoiseReduction, Plan, Tool, Work};
 use crate::call::TurnControl;
-use crate::provider::Dialect;
+use crate::provider::{Dialect, Hints};
 use crate::wire::openai::realtime;
 
 /// What a configuration leaves out because the provider rejected it: better than no session.
@@ -173,6 +174,17 @@ fn transcription(plan: &Plan) -> Option<Value> {
     let transcription = plan.transcription.as_ref()?;
     let mut value = json!({"model": transcription.model});
     set(&mut value, "language", transcription.language.clone().map(Value::from));
+    let vocabulary = Some(&plan.vocabulary).filter(|words| !words.is_empty());
+    match plan.provider.hints(&transcription.model) {
+        Hints::Keywords => {
+            let several = transcription.language.is_none() && !plan.languages.is_empty();
+            let codes: Vec<&str> = plan.languages.iter().map(Language::code).collect();
+            set(&mut value, "languages", several.then(|| codes.into()));
+            set(&mut value, "keywords", vocabulary.map(|words| words.clone().into()));
+        }
+        Hints::Prompt => set(&mut value, "prompt", vocabulary.map(|words| words.join(", ").into())),
+        Hints::None => {}
+    }
     Some(value)
 }
 

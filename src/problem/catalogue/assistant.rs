@@ -126,6 +126,12 @@ catalogue! {
         LanguageUnknown { value: String, example: &'static str } = Error "language.unknown",
             "`{value}` contains a code of no language or country",
             fix: "write it like `{example}`";
+        LanguagesWithout { language: String } = Error "languages.own",
+            "`languages` does not have `{language}`, the assistant's `language`",
+            fix: "add it";
+        VocabularyLong { most: usize, characters: usize } = Error "vocabulary.long",
+            "`vocabulary` has at most {most} entries of {characters} characters",
+            fix: "leave out what a model knows anyway";
         LanguageOfSay { value: String, example: &'static str } = Error "language.say",
             "Twilio's voice does not speak `{value}`",
             fix: "write a language that it speaks, such as `{example}`: docs/assistants.md lists them under Languages";
