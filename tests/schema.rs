@@ -339,7 +339,8 @@ fn check(file: &Value) -> (Option<Roster>, Vec<Problem>) {
     let folder = Folder {
         assistants: vec![SourceFile::new("a.yaml", file.to_string())],
         fragments: vec![SourceFile::new("fragments/house-rules.md", "Be brief.")],
-        greetings: vec![SourceFile::new("greetings/clinic.wav", wav)],
+        greetings: vec![SourceFile::new("greetings/clinic.wav", wav.clone())],
+        sounds: vec![SourceFile::new("sounds/waiting.wav", wav)],
         ..Folder::default()
     };
     let environment = ["CLINIC_NUMBER", "TODOIST_MCP_USER", "TODOIST_MCP_PASSWORD", "MESSAGES_SECRET"]
