@@ -22,6 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+#[path = "records/limits.rs"]
+mod limits;
 #[path = "records/owners.rs"]
 mod owners;
 
