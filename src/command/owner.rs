@@ -250,7 +250,7 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
                 Job::SendSms => "sends the caller a text message".to_owned(),
                 Job::TakeMessage(mailbox) => {
-                    format!("sends a message by {}", ways(mailbox))
+                    format!("takes a message: {}", ways(mailbox))
                 }
             },
         };
@@ -476,10 +476,28 @@ instructions: |
   This is a phone call: everything you write is spoken aloud. Speak in short sentences, and ask one
   question at a time. When the caller says goodbye, say goodbye too, and then call `end_call`.
 
+  # What you do
+
+  If you cannot help, offer to take a message with `take_message`, and say that somebody calls back.
+  {% if caller.number %}
+  The caller's number is {{ caller.spoken }}. Ask whether to call back on that number.
+  {% else %}
+  The caller's number is withheld. Ask for a number, and read it back digit by digit.
+  {% endif %}
+
 greeting:
   say: "Hello, {{ business.name }}, how can I help?"
 
-call_control: { end_call: true }
+call_control:
+  end_call: true
+  take_message:
+    # One line for each message, in the folder STATE_DIR (by default `state`). docs/messages.md has the
+    # other ways: email, sms, webhook.
+    to: { file: messages.jsonl }
+    fields: [name, number, message]
+
+# News of calls for you, once each is over. docs/messages.md says more.
+# notify: { to: { email: owner@example.com }, when: [message, failure] }
 
 # What is kept of each call: this is the default. docs/privacy.md says more.
 # record: { transcript: true, audio: false, tools: false, keep: 30d, numbers: full }
