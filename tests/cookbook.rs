@@ -30,6 +30,10 @@ fn check(files: &[(&str, &str)]) -> (bool, serde_json::Value) {
         .env_clear()
         .env("MESSAGES_URL", "https://hooks.example.com/messages")
         .env("MESSAGES_SECRET", format!("whsec_{}", "aHVzaC1odXNo".repeat(3)))
+        .env("FORMS_URL", "https://hooks.example.com/forms")
+        .env("FORMS_SECRET", format!("whsec_{}", "aHVzaC1odXNo".repeat(3)))
+        .env("GARDEN_EMAIL", "owner@example.com")
+        .env("PLUMBER_PHONE", "+15550100099")
         .output()
         .unwrap();
     (output.status.success(), serde_json::from_slice(&output.stdout).unwrap())

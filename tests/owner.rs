@@ -156,6 +156,49 @@ fn show_prints_what_is_kept_and_what_callers_are_told() {
 }
 
 #[test]
+fn show_prints_what_reaches_the_owner_and_what_is_limited() {
+    let full = "instructions: Hi.\nnumbers: [\"+15550100001\"]\n\
+                call_control: { take_message: { to: { file: messages.jsonl } } }\n\
+                notify: { to: { email: owner@example.com, sms: \"+15550100099\" }, when: [refused, message] }\n\
+                after_call: { summary: true, fields: { wish: { type: string } }, \
+                webhook: { url: \"https://hooks.example.com/forms?key=${MESSAGES_SECRET}\", secret: \"${MESSAGES_SECRET}\" } }\n\
+                limits: { cost_per_call: 0.5, cost_per_day: 5, calls: 3, \
+                calls_per_caller: { per_hour: 4, per_day: 20, withheld: true } }\n\
+                block: [\"+15550100666\", \"+155501007*\", withheld]\nbusy: { say: Later., dial: \"+15550100011\" }\n";
+    let folder =
+        folder_with(&[("assistants/full.yaml", full), ("assistants/bare.yaml", "instructions: Hi.\n")]);
+    let about = |name: &str| {
+        let (code, out, err) = printed(&run(folder.path(), &["show", name], &ENVIRONMENT));
+        assert_eq!((code, err.as_str()), (0, ""));
+        out.split("The instructions").next().unwrap().to_owned()
+    };
+    let row = |about: &str, label: &str| {
+        let rows = about.lines().filter_map(|line| line.trim_start().strip_prefix(label));
+        rows.map(|row| row.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let full = about("full");
+    for (label, parts) in [
+        ("notify", &["message", "refused", "owner@example.com", "+15550100099"][..]),
+        ("after call", &["summary", "wish", "hooks.example.com"]),
+        (
+            "limits",
+            &["$0.5 a call", "$5 a day", "3 calls at once", "4 calls from", "20 calls from", "withheld"],
+        ),
+        ("block", &["+15550100666", "+155501007*", "withheld"]),
+        ("busy", &["\"Later.\"", "+15550100011"]),
+    ] {
+        let [row] = &row(&full, label)[..] else { panic!("{label}: {full}") };
+        parts.iter().for_each(|part| assert!(row.contains(part), "no {part} in {label}: {row}"));
+    }
+    assert!(!full.contains("whsec_") && !full.contains("key="), "{full}");
+    let bare = about("bare");
+    for label in ["notify", "after call", "block"] {
+        assert!(row(&bare, label).is_empty(), "{label}: {bare}");
+    }
+    assert!(!bare.contains('$') && !bare.contains("at once") && !bare.contains("dials"), "{bare}");
+}
+
+#[test]
 fn show_quotes_the_last_words_of_a_program_that_ends() {
     let folder = folder_with(&[(
         "assistants/a.yaml",
@@ -252,7 +295,8 @@ fn a_new_assistant_passes_and_answers_its_number() {
         assert!(folder.path().join("assistants").join(schema).exists());
         let (code, out, err) = printed(&run(folder.path(), &["check"], &[]));
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
-        assert_eq!(printed(&run(folder.path(), &["show", "front-desk"], &[])).0, 0);
+        let (code, out, _) = printed(&run(folder.path(), &["show", "front-desk"], &[]));
+        assert!(code == 0 && out.contains("the file messages.jsonl"), "{out}");
         let number = [("FRONT_DESK_NUMBER", "+15550100007")];
         let (code, out, _) = printed(&run(folder.path(), &["who", "+15550100007"], &number));
         assert!(code == 0 && out.starts_with("front-desk "), "{out}");

@@ -22,6 +22,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+#[path = "records/limits.rs"]
+mod limits;
+#[path = "records/owners.rs"]
+mod owners;
+
 const TOKEN: &str = "12345";
 const GREETING: &str = "Hello, Example Dental, how can I help?";
 const LONG: &str = "We are open from Monday to Friday, from eight in the morning to six in the evening, and on the first \
@@ -65,7 +70,10 @@ struct Server {
 impl Server {
     async fn start(folder: &Path, model: &ModelServer, environment: &[(&str, &str)]) -> Self {
         std::fs::create_dir_all(folder.join("assistants")).unwrap();
-        std::fs::write(folder.join("assistants/clinic.yaml"), ASSISTANT).unwrap();
+        let file = folder.join("assistants/clinic.yaml");
+        if !file.exists() {
+            std::fs::write(file, ASSISTANT).unwrap();
+        }
         let port = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             free.local_addr().unwrap().port()

@@ -526,6 +526,14 @@ pub struct AfterCall {
     pub webhook: Option<Webhook>,
 }
 
+impl AfterCall {
+    /// The names of what the form contains.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let properties = self.form.schema().get("properties").and_then(Value::as_object);
+        properties.into_iter().flat_map(|fields| fields.keys().map(String::as_str))
+    }
+}
+
 /// A tool that an MCP server lists.
 #[derive(Clone, PartialEq)]
 pub struct Listed {

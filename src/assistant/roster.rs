@@ -479,6 +479,7 @@ mod tests {
     #[test]
     fn changes_are_shown_by_name_and_key() {
         const PLAIN: &str = "instructions: Hi.\n";
+        const KEY: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
         let one = |more: &str| roster(&[("a.yaml", &format!("{PLAIN}{more}"))]);
         for (what, before, after, shown) in [
             ("nothing", one(""), one("# A comment\nvoice: marin\n"), ""),
@@ -509,6 +510,56 @@ mod tests {
                 one(""),
                 one("on_failure: { dial: \"+15550100003\" }\n"),
                 "changed a (on_failure)",
+            ),
+            ("who is dialed then", one(""), one("busy: { dial: \"+15550100003\" }\n"), "changed a (busy)"),
+            (
+                "who is told",
+                one("notify: { to: { email: owner@example.com } }\n"),
+                one("notify: { to: { email: boss@example.com } }\n"),
+                "changed a (notify)",
+            ),
+            (
+                "of what the owner is told",
+                one("notify: { to: { email: owner@example.com } }\n"),
+                one("notify: { to: { email: owner@example.com }, when: failure }\n"),
+                "changed a (notify)",
+            ),
+            ("no way is no notification", one(""), one("notify: { to: { email: \"${NOBODY:-}\" } }\n"), ""),
+            (
+                "a form",
+                one("after_call: { summary: true }\n"),
+                one("after_call: { summary: true, fields: [wish] }\n"),
+                "changed a (after_call)",
+            ),
+            (
+                "where a form goes",
+                one("after_call: { summary: true }\n"),
+                one(&format!(
+                    "after_call: {{ summary: true, webhook: {{ url: \"https://example.com/\", secret: \"{KEY}\" }} }}\n"
+                )),
+                "changed a (after_call)",
+            ),
+            ("the cost of a call", one(""), one("limits: { cost_per_call: 0.5 }\n"), "changed a (limits)"),
+            ("the cost of a day", one(""), one("limits: { cost_per_day: 5 }\n"), "changed a (limits)"),
+            ("calls at once", one(""), one("limits: { calls: 3 }\n"), "changed a (limits)"),
+            (
+                "calls of a caller",
+                one("limits: { calls_per_caller: { per_hour: 5 } }\n"),
+                one("limits: { calls_per_caller: { per_hour: 5, withheld: true } }\n"),
+                "changed a (limits)",
+            ),
+            ("who is blocked", one(""), one("block: [\"+15550100666\"]\n"), "changed a (block)"),
+            (
+                "the same callers in another order",
+                one("block: [\"+15550100666\", withheld]\n"),
+                one("block: [withheld, \"+15550100666\"]\n"),
+                "",
+            ),
+            (
+                "limits and blocked callers",
+                one(""),
+                one("limits: { calls: 3 }\nblock: [withheld]\n"),
+                "changed a (limits, block)",
             ),
             ("turns", one(""), one("turn_taking: { silence: 700ms }\n"), "changed a (turn_taking)"),
             (

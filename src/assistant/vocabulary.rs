@@ -60,6 +60,12 @@ pub const OCCASIONS: &Words<Occasion> = &[
     ("transfer_failed", Occasion::TransferFailed),
     ("refused", Occasion::Refused),
 ];
+impl Occasion {
+    /// As the owner writes it.
+    pub fn word(self) -> &'static str {
+        OCCASIONS.iter().find(|(_, occasion)| *occasion == self).map_or("", |(word, _)| word)
+    }
+}
 /// Callers without a number, in `block`.
 pub const WITHHELD: &str = "withheld";
 /// The field for `after_call.summary`.

@@ -1,12 +1,24 @@
-//! The store of the settings, as commands open it: what exists, beside a server that may run.
+//! The store of the settings, as commands open and list it: what exists, beside a server that may run.
 
 use anyhow::anyhow;
+use clap::Args;
 
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::store::{Place, Store};
-use crate::terminal::Failure;
+use crate::terminal::{Failure, Format};
 use crate::workspace::Workspace;
+
+/// The options of a command that lists what is in the store.
+#[derive(Debug, Args)]
+pub(super) struct Listing {
+    /// The most to list
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// The output format
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
 
 /// The store of the settings, if there is one.
 pub(super) struct Archive {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::assistant::plan::{
-    First, Job, KeptNumbers, Mailbox, Plan, RecordPolicy, Target, Voice, Webhook, Work,
+    Blocked, First, Gate, Job, KeptNumbers, Limits, Line, Mailbox, Notify, Plan, RecordPolicy, Target, Voice,
+    Webhook, Work,
 };
 use crate::assistant::{self, Assistant, CallTime, Checked, Facts, Off, Roster};
 use crate::call::initial_turn_control;
@@ -198,12 +199,21 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
         (_, None, None) => "written by the model".to_owned(),
     };
     rows.push(("greeting", greeting));
-    let limits = plan.limits;
-    rows.push((
-        "limits",
-        format!("{} a call, {} of silence", assistant::spell(limits.call), assistant::spell(limits.silence)),
-    ));
+    rows.push(("limits", limits(plan, assistant.gate())));
+    let block: Vec<String> = assistant.gate().block.iter().map(blocked).collect();
+    if !block.is_empty() {
+        rows.push(("block", block.join(", ")));
+    }
     rows.push(("record", kept(plan)));
+    if let Some(Notify { to, when }) = &plan.notify {
+        let when: Vec<&str> = when.iter().map(|occasion| occasion.word()).collect();
+        rows.push(("notify", format!("{}: {}", when.join(", "), ways(to))));
+    }
+    if let Some(after) = &plan.after_call {
+        let form: Vec<&str> = after.names().collect();
+        let to = after.webhook.as_ref().map(|webhook| format!("; {}", request_to(webhook)));
+        rows.push(("after call", format!("a form: {}{}", form.join(", "), to.unwrap_or_default())));
+    }
     if plan.record.audio {
         let notice = plan.recording_notice.as_ref();
         let said = notice.map(|line| format!("\"{}\", before anything else", line.say));
@@ -212,10 +222,12 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
             said.unwrap_or_else(|| "none: callers are not told of the recording".to_owned()),
         ));
     }
-    rows.push(("busy", format!("\"{}\"", plan.busy.say)));
-    let dial = plan.on_failure.dial.as_ref().map(|number| format!(", then dials {}", number.expose()));
-    let dial = dial.unwrap_or_default();
-    rows.push(("on failure", format!("\"{}\"{dial}", plan.on_failure.line.say)));
+    let said = |line: &Line, dial: &Option<PhoneNumber>| {
+        let dial = dial.as_ref().map(|number| format!(", then dials {}", number.expose()));
+        format!("\"{}\"{}", line.say, dial.unwrap_or_default())
+    };
+    rows.push(("busy", said(&plan.busy, &plan.busy_dial)));
+    rows.push(("on failure", said(&plan.on_failure.line, &plan.on_failure.dial)));
     let sounds = plan.sounds.iter().map(|(_, sound)| match &sound.voice {
         Voice::Recorded(_) => format!("a recording: \"{}\"", sound.text),
         Voice::Captured(_) | Voice::Missing => format!("\"{}\"", sound.text),
@@ -238,7 +250,7 @@ fn about(assistant: &Assistant, plan: &Plan, off: Vec<(String, Off)>) -> String 
                 Job::Http(call) => format!("a request to {}", host(&call.url)),
                 Job::SendSms => "sends the caller a text message".to_owned(),
                 Job::TakeMessage(mailbox) => {
-                    format!("sends a message by {}", ways(mailbox))
+                    format!("takes a message: {}", ways(mailbox))
                 }
             },
         };
@@ -278,6 +290,36 @@ fn ways(mailbox: &Mailbox) -> String {
 
 fn request_to(webhook: &Webhook) -> String {
     format!("a signed request to {}", host(&webhook.url))
+}
+
+/// The limits that are set, in words.
+fn limits(plan: &Plan, gate: &Gate) -> String {
+    let Limits { call, silence, cost, .. } = plan.limits;
+    let Gate { calls, cost_per_day, per_hour, per_day, count_withheld, block: _ } = gate;
+    let mut limits = vec![
+        format!("{} a call", assistant::spell(call)),
+        format!("{} of silence", assistant::spell(silence)),
+    ];
+    limits.extend(cost.map(|dollars| format!("${dollars} a call")));
+    limits.extend(cost_per_day.map(|dollars| format!("${dollars} a day")));
+    limits.extend(calls.map(|calls| format!("{} at once", problem::counted(calls as usize, "call"))));
+    let of_caller = |count: &Option<u32>, time: &str| {
+        count.map(|count| format!("{} from one caller in {time}", problem::counted(count as usize, "call")))
+    };
+    limits.extend(of_caller(per_hour, "an hour"));
+    limits.extend(of_caller(per_day, "a day"));
+    if *count_withheld {
+        limits.push("withheld numbers count as one caller".to_owned());
+    }
+    limits.join(", ")
+}
+
+fn blocked(blocked: &Blocked) -> String {
+    match blocked {
+        Blocked::Number(number) => number.expose().to_owned(),
+        Blocked::Prefix(digits) => format!("{digits}*"),
+        Blocked::Withheld => "withheld numbers".to_owned(),
+    }
 }
 
 /// What is kept of a call, in words.
@@ -434,10 +476,28 @@ instructions: |
   This is a phone call: everything you write is spoken aloud. Speak in short sentences, and ask one
   question at a time. When the caller says goodbye, say goodbye too, and then call `end_call`.
 
+  # What you do
+
+  If you cannot help, offer to take a message with `take_message`, and say that somebody calls back.
+  {% if caller.number %}
+  The caller's number is {{ caller.spoken }}. Ask whether to call back on that number.
+  {% else %}
+  The caller's number is withheld. Ask for a number, and read it back digit by digit.
+  {% endif %}
+
 greeting:
   say: "Hello, {{ business.name }}, how can I help?"
 
-call_control: { end_call: true }
+call_control:
+  end_call: true
+  take_message:
+    # One line for each message, in the folder STATE_DIR (by default `state`). docs/messages.md has the
+    # other ways: email, sms, webhook.
+    to: { file: messages.jsonl }
+    fields: [name, number, message]
+
+# News of calls for you, once each is over. docs/messages.md says more.
+# notify: { to: { email: owner@example.com }, when: [message, failure] }
 
 # What is kept of each call: this is the default. docs/privacy.md says more.
 # record: { transcript: true, audio: false, tools: false, keep: 30d, numbers: full }

@@ -14,7 +14,8 @@ pub(super) fn path(state: &Path, file: &str) -> Option<PathBuf> {
     (is_below && file.file_name().is_some()).then(|| state.join(file))
 }
 
-/// Appends a line, unless it is there. It is on the disk when this returns. A line that a crash cut off stays one of its own.
+/// Appends a line, unless one with its id is there. It is on the disk when this returns. A line that a crash cut off stays
+/// one of its own.
 pub(super) fn append(path: &Path, line: &str) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     disk::create_private(folder)?;
@@ -45,15 +46,26 @@ enum There {
 fn find(file: &File, line: &str) -> io::Result<There> {
     let mut reader = BufReader::new(file);
     reader.seek(SeekFrom::Start(0))?;
-    let mut read = Vec::new();
+    let (own, mut read) = (id(line.as_bytes()), Vec::new());
     while reader.read_until(b'\n', &mut read)? > 0 {
+        // Two processes may know more or less of the same call, and so have other words for it.
+        let is_it = |text: &[u8]| text == line.as_bytes() || own.is_some() && id(text) == own;
         match read.strip_suffix(b"\n") {
-            Some(whole) if whole == line.as_bytes() => return Ok(There::Whole),
-            None if read == line.as_bytes() => return Ok(There::WithoutEnd),
+            Some(whole) if is_it(whole) => return Ok(There::Whole),
+            None if is_it(&read) => return Ok(There::WithoutEnd),
             _ => read.clear(),
         }
     }
     Ok(There::Not)
+}
+
+/// The id of what a line says. `None`: it is no whole line of ours.
+fn id(line: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        id: String,
+    }
+    serde_json::from_slice::<Event>(line).ok().map(|event| event.id)
 }
 
 /// Whether the last line has no end.
@@ -80,6 +92,7 @@ mod tests {
         let path = path(dir.path(), "orders/messages.jsonl").unwrap();
         append(&path, r#"{"id":"msg_1"}"#).unwrap();
         append(&path, r#"{"id":"msg_1"}"#).unwrap();
+        append(&path, r#"{"id":"msg_1","data":"in other words"}"#).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         // A crash in the middle of a line.
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();

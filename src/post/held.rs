@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::ways::{Address, Delivery, Undelivered};
 use super::{Office, PAUSES, Put, RETRY, STORE_PATIENCE, Taken, lock};
+use crate::notice::Purpose;
 use crate::observe::metrics;
 use crate::store::{Fate, Found, Message};
 
@@ -118,6 +119,17 @@ impl Office {
             let Err(why) = result else {
                 self.delivered(id, &message.to);
                 fulfil(Taken::Delivered);
+                // Whoever closes the call of a dead process puts its notification into the store. Until the store knows of
+                // this one, the mark in the file stays, so that no text message is sent again.
+                let stays_marked = held.on_disk
+                    && message.to.purpose == Purpose::Notification
+                    && self.sends_once(address.as_ref())
+                    && self.store.get().is_some_and(|store| store.status().is_err());
+                if stays_marked {
+                    held.unclear = true;
+                    self.tell_store(&held).await;
+                    return self.forget(&held).await;
+                }
                 self.forget(&held).await;
                 return self.tell_store(&held).await;
             };
@@ -270,7 +282,7 @@ mod tests {
 
     use super::super::{Post, seconds};
     use super::*;
-    use crate::notice::{Purpose, Via};
+    use crate::notice::Via;
     use crate::phone::PhoneNumber;
     use crate::store::{MessageFiles, Recipient};
 

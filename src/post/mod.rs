@@ -265,12 +265,12 @@ impl Post {
     /// Delivers the messages in `store`, which need not be open yet, and those that an earlier process left in files.
     pub async fn resume(&self, store: Option<Store>) {
         let office = &self.0;
-        if let Some(store) = store
-            && office.store.set(store.clone()).is_ok()
-        {
+        let store = store.filter(|store| office.store.set(store.clone()).is_ok());
+        // First, because the store learns from the files what must not be sent again.
+        office.resume_files().await;
+        if let Some(store) = store {
             office.deliveries.spawn(office.clone().deliver_stored(store));
         }
-        office.resume_files().await;
     }
 
     /// Draining has begun: messages that are not on disk are tried again at once.

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
 use crate::id::CallSid;
+use crate::post::Letter;
 use crate::record::Sink;
 use crate::recording::Archive;
-use crate::session::{Switchboard, notification_of};
+use crate::session::{Switchboard, letters_of};
 use crate::settings::Settings;
 use crate::store::{self, Closer, Files, Options, Place, Store};
 
@@ -48,8 +49,7 @@ pub(super) fn start(
         prices: Arc::new(settings.prices.clone()),
         purged: Some(Arc::new(move |recordings| drop(tokio::spawn(archive.clone().remove_all(recordings))))),
         closed: Some(Arc::new(move |record| {
-            let letter = notification_of(record, &roster.borrow());
-            letter.map(|letter| letter.messages()).unwrap_or_default()
+            letters_of(record, &roster.borrow()).iter().flat_map(Letter::messages).collect()
         })),
         ..Options::new(Place::of(settings))
     };

@@ -73,7 +73,7 @@ use {phone::Phone, talk::Talk};
 
 use registry::{Handle, Known, Nonce, Registry, Stage};
 use settle::Notices;
-pub use settle::notification_of;
+pub use settle::letters_of;
 use sound::Sound;
 use workers::Workers;
 

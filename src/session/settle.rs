@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use crate::assistant::Roster;
-use crate::assistant::plan::{KeptNumbers, Mailbox, Notify, Plan, Reader};
+use crate::assistant::plan::{AfterCall, KeptNumbers, Mailbox, Notify, Plan, Reader};
 use crate::id::CallSid;
 use crate::link;
 use crate::notice::{self, Content, Filled, Purpose, Told, Who};
@@ -156,14 +157,19 @@ impl Notices {
     }
 }
 
-/// What the owner is told of a call whose process was gone before it could: composed from the record alone, under the
-/// same id. `None`: nothing.
-pub fn notification_of(record: &CallRecord, roster: &Roster) -> Option<Letter> {
-    let assistant = roster.by_name(record.assistant.as_deref()?)?;
-    remembered(record, assistant.notify()?, assistant.reader(), assistant.kept().keep)
+/// What its owner gets of a call whose process was gone before it could send it: composed from the record alone, under the
+/// same ids.
+pub fn letters_of(record: &CallRecord, roster: &Roster) -> Vec<Letter> {
+    let Some(assistant) = record.assistant.as_deref().and_then(|name| roster.by_name(name)) else {
+        return Vec::new();
+    };
+    let (reader, keep) = (assistant.reader(), assistant.kept().keep);
+    let form = assistant.after_call().and_then(|after| remembered_form(record, after, reader, keep));
+    let notify = assistant.notify().and_then(|notify| remembered(record, notify, reader, keep));
+    form.into_iter().chain(notify).collect()
 }
 
-/// The same for an owner who wants to hear of these calls.
+/// The notification for an owner who wants to hear of these calls.
 pub(super) fn remembered(
     record: &CallRecord,
     notify: &Notify,
@@ -173,18 +179,40 @@ pub(super) fn remembered(
     if !notice::is_wanted(&notify.when, record, record.message.is_some()) {
         return None;
     }
+    let content = notice::of_record(record, reader)?;
+    let (id, client) = (notice::notification_id(&record.id), remembered_client(record, reader, keep)?);
+    Some(letter(id, Purpose::Notification, notify.to.clone(), content, &client))
+}
+
+/// The form for the owner's webhook, if the model had filled it.
+pub(super) fn remembered_form(
+    record: &CallRecord,
+    after: &AfterCall,
+    reader: &Reader,
+    keep: Duration,
+) -> Option<Letter> {
+    let to = Mailbox { webhook: Some(after.webhook.clone()?), ..Mailbox::default() };
+    let fields = record.fields.as_ref().and_then(Value::as_object).cloned();
+    let form = Form { outcome: FILLED.to_owned(), summary: record.summary.clone(), fields };
+    if form.summary.is_none() && form.fields.is_none() {
+        return None;
+    }
+    let client = remembered_client(record, reader, keep)?;
+    let caller = record.from.as_deref().map_or(Who::NotKept, Who::Known);
+    let content = notice::form(&Filled { record, caller, form: &form, at: Timestamp::now(), reader });
+    Some(letter(notice::form_id(&record.id), Purpose::Form, to, content, &client))
+}
+
+fn remembered_client(record: &CallRecord, reader: &Reader, keep: Duration) -> Option<Client> {
     let party = |text: &Option<String>| text.as_deref().map_or(Party::Withheld, Party::from_twilio);
-    let client = Client {
+    Some(Client {
         call: CallSid::parse(&record.call)?,
         assistant: record.assistant.clone()?,
         caller: party(&record.from),
         called: party(&record.to),
         keep,
         reader: reader.clone(),
-    };
-    let content = notice::of_record(record, reader)?;
-    let id = notice::notification_id(&record.id);
-    Some(letter(id, Purpose::Notification, notify.to.clone(), content, &client))
+    })
 }
 
 fn letter(id: String, purpose: Purpose, to: Mailbox, content: Content, client: &Client) -> Letter {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use switchboard::notice::{Purpose, Via};
-use switchboard::store::Recipient;
+use switchboard::store::{Fate, Recipient};
 use switchboard_simulator::twilio::RestFault;
 
 use crate::process::{Process, Webhooks};
 use crate::server::MailServer;
-use crate::{PATIENCE, Places, lines, states, twilio, until, until_state};
+use crate::{PATIENCE, Places, letter, lines, states, twilio, until, until_state};
 
 /// The database, beside those who deliver.
 async fn database(places: &Places) -> SqliteConnection {
@@ -106,6 +106,25 @@ async fn a_text_message_that_was_certainly_not_sent_is_sent() {
     leases_end(&places).await;
     let _second = Process::start(&places, None).await;
     until_state(&store, "msg_1.sms", "delivered").await;
+    assert_eq!(twilio.messages().len(), 1);
+}
+
+/// What closes the call of a dead process puts its notification into the database, whatever became of it outside.
+#[tokio::test]
+async fn a_text_that_was_sent_without_a_database_is_not_sent_again_from_it() {
+    let state = tempfile::tempdir().unwrap();
+    let twilio = twilio().await;
+    let places = Places { twilio: Some(twilio.url().to_owned()), ..Places::new(state.path()) };
+    let away = Places { is_away: true, ..places.clone() };
+    let first = Process::start(&away, Some("ntf_1")).await;
+    until("it is sent", async || twilio.messages().len() == 1).await;
+    first.kill().await;
+    let store = places.open().await.unwrap();
+    let again = letter("ntf_1", places.mailbox()).messages();
+    assert!(store.put_messages(&again, &Fate::Waiting).await.unwrap());
+    let _second = Process::start(&places, None).await;
+    until_state(&store, "ntf_1.sms", "given_up").await;
+    assert_eq!(states(&store).await[0].2.as_deref(), Some("unclear"));
     assert_eq!(twilio.messages().len(), 1);
 }
 

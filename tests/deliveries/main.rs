@@ -20,7 +20,7 @@ use switchboard::observe::metrics;
 use switchboard::phone::PhoneNumber;
 use switchboard::post::{GivenUp, Letter, Post, Taken};
 use switchboard::secret::Secret;
-use switchboard::store::{Fate, Message, MessageFiles, Options, Place, Recipient, Store};
+use switchboard::store::{self, Fate, Message, MessageFiles, Options, Place, Recipient, Store};
 use switchboard_simulator::twilio::{ACCOUNT, AccountOptions, RestFault, RestServer, number};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -39,6 +39,8 @@ struct Places {
     state: String,
     /// Whether there is a database.
     store: bool,
+    /// It cannot be opened.
+    is_away: bool,
     smtp: Option<u16>,
     twilio: Option<String>,
     webhook: Option<String>,
@@ -65,9 +67,14 @@ impl Places {
     }
 
     async fn open(&self) -> Option<Store> {
-        match self.store {
-            true => Some(Store::open(&self.place()).await.unwrap()),
-            false => None,
+        match (self.store, self.is_away) {
+            (true, false) => Some(Store::open(&self.place()).await.unwrap()),
+            (true, true) => {
+                let (_, store, writer) = store::start(Options::new(Place::Sqlite("/dev/null/none".into())));
+                std::mem::forget(writer);
+                Some(store)
+            }
+            (false, _) => None,
         }
     }
 
@@ -85,17 +92,19 @@ impl Places {
         let post = Post::new(&tls, Some(Path::new(&self.state)), account, mailer).unwrap();
         let mailbox = self.mailbox();
         post.address_by(Arc::new(move |assistant, purpose| {
-            (assistant == "clinic" && purpose == Purpose::Message).then(|| mailbox.clone())
+            (assistant == "clinic" && [Purpose::Message, Purpose::Notification].contains(&purpose))
+                .then(|| mailbox.clone())
         }));
         post.resume(store).await;
         post
     }
 }
 
+/// A message, or a notification if its id is one's.
 fn letter(id: &str, to: Mailbox) -> Letter {
     Letter {
         id: id.to_owned(),
-        purpose: Purpose::Message,
+        purpose: if id.starts_with("ntf_") { Purpose::Notification } else { Purpose::Message },
         assistant: "clinic".to_owned(),
         call: None,
         caller: PhoneNumber::parse(CALLER).ok(),

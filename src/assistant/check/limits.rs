@@ -96,6 +96,8 @@ impl<'a> Check<'a> {
                 }
             }
         }
+        // Another order is no change.
+        blocked.sort();
         blocked
     }
 

@@ -2,7 +2,7 @@
 
 use super::spoken::Tongue;
 use super::{Assistant as Checked, Check};
-use crate::assistant::plan::{Line, Notify, Reader, RecordPolicy, Transcription};
+use crate::assistant::plan::{AfterCall, Line, Notify, Reader, RecordPolicy, Transcription};
 use crate::assistant::vocabulary::{KEEP, KEPT_NUMBERS};
 use crate::assistant::written::{Fields, Written, shown};
 use crate::problem::{self, Problem, catalogue::Assistant};
@@ -18,6 +18,11 @@ impl Checked {
     /// What its owner wants to hear of calls.
     pub fn notify(&self) -> Option<&Notify> {
         self.plan.notify.as_ref()
+    }
+
+    /// The form that the model fills after its calls.
+    pub fn after_call(&self) -> Option<&AfterCall> {
+        self.plan.after_call.as_ref()
     }
 }
 

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::archive::Archive;
+use super::archive::{Archive, Listing};
 use super::number;
 use crate::phone::PhoneNumber;
 use crate::record::{self, CallRecord, Finding, REASONS, is_reason, print as lines};
@@ -65,15 +65,11 @@ struct Which {
 pub struct List {
     #[command(flatten)]
     which: Which,
-    /// The most calls to list
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
     /// Only calls before this one: where the last list ended
     #[arg(long, value_name = "ID")]
     before: Option<String>,
-    /// The output format
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 #[derive(Debug, Args)]
@@ -188,7 +184,7 @@ async fn list(options: &List) -> Result<(), Failure> {
     let zone = TimeZone::system();
     let mut filter = options.which.filter(&zone)?;
     let Some(store) = &archive.store else {
-        return match options.format {
+        return match options.listing.format {
             Format::Text => print(&archive.nothing()),
             Format::Json => {
                 notify(&archive.nothing());
@@ -199,8 +195,8 @@ async fn list(options: &List) -> Result<(), Failure> {
     if let Some(before) = &options.before {
         filter.before = Some(archive.get(before).await?.id);
     }
-    let rows = store.list(&filter, options.limit).await.map_err(anyhow::Error::from)?;
-    if options.format == Format::Json {
+    let rows = store.list(&filter, options.listing.limit).await.map_err(anyhow::Error::from)?;
+    if options.listing.format == Format::Json {
         return print(&json(&rows));
     }
     let Some(last) = rows.last().filter(|_| !rows.is_empty()) else {
@@ -208,7 +204,7 @@ async fn list(options: &List) -> Result<(), Failure> {
         return print(if is_any { "No call was recorded yet." } else { "No call matches." });
     };
     print(&list::table(&rows, &zone))?;
-    if rows.len() == options.limit as usize {
+    if rows.len() == options.listing.limit as usize {
         notify(&format!("Older calls: add `--before {}`.", last.id));
     }
     Ok(())

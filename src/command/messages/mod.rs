@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::archive::Archive;
+use super::archive::{Archive, Listing};
 use crate::problem::{counted, shown};
 use crate::record::print::one_line;
 use crate::store::{Found, Listed, Message, MessageFiles, UNCLEAR};
@@ -38,12 +38,8 @@ pub struct List {
     /// Only those in this state
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// The most to list
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
-    /// The output format
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 #[derive(Debug, Args)]
@@ -204,8 +200,8 @@ fn letter(id: &str) -> &str {
 }
 
 async fn list(desk: &Desk, options: &List) -> Result<(), Failure> {
-    let found = desk.all(options.state, options.limit).await?;
-    if options.format == Format::Json {
+    let found = desk.all(options.state, options.listing.limit).await?;
+    if options.listing.format == Format::Json {
         return print(&json(&found));
     }
     if found.is_empty() {

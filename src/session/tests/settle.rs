@@ -5,11 +5,12 @@ use std::sync::Mutex;
 use serde_json::json;
 
 use super::*;
-use crate::assistant::plan::{Job, Mailbox, Notify, Occasion, Reader, Webhook};
-use crate::notice::{Purpose, notification_id};
+use crate::assistant::arguments::Arguments;
+use crate::assistant::plan::{AfterCall, Job, Mailbox, Notify, Occasion, Reader, Webhook};
+use crate::notice::{Purpose, form_id, notification_id};
 use crate::post::Letter;
-use crate::record::{Entry, RecordId, Recorder, What};
-use crate::session::settle::remembered;
+use crate::record::{Entry, Form, RecordId, Recorder, What};
+use crate::session::settle::{remembered, remembered_form};
 
 /// A server, what it tells owners, and what it records.
 struct Watched {
@@ -157,4 +158,31 @@ async fn refused_rings_are_told_once_in_a_while() {
     assert_eq!(watched.entries.lock().unwrap().len(), 10, "each ring has its record");
     let caller = &watched.letters.lock().unwrap()[0].content.event["data"]["caller"];
     assert_eq!(caller, "+15550100007");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_form_that_was_filled_is_sent_from_the_record_and_no_other_is() {
+    let watched = Watched::new();
+    let session = watched.session(&[Occasion::Always]);
+    let (_, stream) = oneshot::channel();
+    session.run(stream).await;
+    let entries = watched.entries.lock().unwrap();
+    let letter = |outcome: &str, summary: Option<&str>, webhook: bool| {
+        let mut recorder = Recorder::new(entries[0].0.clone());
+        entries.iter().for_each(|(_, entry)| recorder.add(entry.clone()));
+        let (outcome, summary) = (outcome.to_owned(), summary.map(str::to_owned));
+        recorder.add(Entry {
+            at_ms: 0,
+            what: What::Form(Form { outcome, summary: summary.clone(), fields: None }),
+        });
+        let webhook = mailbox().webhook.filter(|_| webhook);
+        let form = Arguments::new(serde_json::Map::new()).unwrap();
+        let after = AfterCall { form, summary: true, webhook };
+        remembered_form(&recorder.record(), &after, &Reader::default(), Duration::ZERO)
+    };
+    let sent = letter("ok", Some("Ann has pain."), true).unwrap();
+    assert_eq!((sent.id, sent.purpose), (form_id(&entries[0].0), Purpose::Form));
+    assert_eq!(sent.content.event["data"]["summary"], "Ann has pain.");
+    assert!(letter("late", None, true).is_none(), "there is no form");
+    assert!(letter("ok", Some("Ann has pain."), false).is_none(), "there is no webhook");
 }
