@@ -513,13 +513,13 @@ mod tests {
             ),
             ("who is dialed then", one(""), one("busy: { dial: \"+15550100003\" }\n"), "changed a (busy)"),
             (
-                "who is told",
+                "who gets notifications",
                 one("notify: { to: { email: owner@example.com } }\n"),
                 one("notify: { to: { email: boss@example.com } }\n"),
                 "changed a (notify)",
             ),
             (
-                "of what the owner is told",
+                "of which calls",
                 one("notify: { to: { email: owner@example.com } }\n"),
                 one("notify: { to: { email: owner@example.com }, when: failure }\n"),
                 "changed a (notify)",
