@@ -168,10 +168,7 @@ impl<'a> Reading<'a> {
             abilities.transcription = match node.scalar().map(|scalar| scalar.text().trim()) {
                 Some("itself") => Transcribing::Automatic,
                 _ => Transcribing::Named(
-                    self.names(node, "transcription")
-                        .into_iter()
-                        .map(Transcriber::named)
-                        .collect(),
+                    self.names(node, "transcription").into_iter().map(Transcriber::named).collect(),
                 ),
             };
         }

@@ -27,6 +27,8 @@ pub struct PhoneOptions {
     pub script: Vec<Line>,
     /// The outcome of each `<Dial>` in turn; the last one also applies to all later ones.
     pub dials: Vec<DialOutcome>,
+    /// The microphone hears the loudspeaker, so many decibels softer. It needs `keep_audio`.
+    pub echo: Option<f32>,
     /// How long `<Say>` takes for each character.
     pub say_letter: Duration,
     /// Keep both sides' audio and a list of every frame and mark. Without it, a call is cheap.
@@ -56,6 +58,7 @@ impl PhoneOptions {
             faults: Vec::new(),
             script: Vec::new(),
             dials: Vec::new(),
+            echo: None,
             say_letter: Duration::ZERO,
             keep_audio: true,
             stamps: false,

@@ -105,6 +105,13 @@ impl Playback {
         taken == audio.len() as u64
     }
 
+    /// What is heard at `now`, as much as fits; less if nothing plays.
+    pub fn heard_until(&self, now: Instant, bytes: usize) -> &[u8] {
+        let Some(heard) = &self.heard else { return &[] };
+        let end = bytes_between(self.origin, now) as usize;
+        &heard[end.saturating_sub(bytes).min(heard.len())..end.min(heard.len())]
+    }
+
     pub fn mark(&mut self, name: String, now: Instant, out: &mut Vec<Effect>) {
         match &self.run {
             Some(run) => self.marks.push_back(Mark { position: run.queued, name, arrived: now }),

@@ -22,8 +22,10 @@ use super::twiml;
 use super::webhook::{pass, sid};
 use crate::clock::now;
 use crate::tag;
-use switchboard_audio::SILENCE;
+use switchboard_audio::{SILENCE, decode, encode};
 
+/// From the loudspeaker to the microphone and back.
+const ECHO_DELAY: Duration = Duration::from_millis(60);
 const FRAME: usize = 160;
 const FRAME_TIME: Duration = Duration::from_millis(20);
 /// The timeout of a close.
@@ -381,6 +383,13 @@ impl<'call> Live<'call> {
             }
             let mut frame = [SILENCE; FRAME];
             let filled = self.call.speech.fill(&mut frame);
+            if let Some(decibels) = self.call.options.echo {
+                let gain = 10_f32.powf(-decibels / 20.0);
+                for (own, echo) in frame.iter_mut().zip(self.playback.heard_until(due - ECHO_DELAY, FRAME)) {
+                    let sum = f32::from(decode(*own)) + gain * f32::from(decode(*echo));
+                    *own = encode(sum as i16);
+                }
+            }
             if self.call.options.keep_audio {
                 self.call.record.spoken.extend_from_slice(&frame);
                 if filled != Filled::Silence {
