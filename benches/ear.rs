@@ -167,7 +167,8 @@ async fn call(case: Case, latency: Duration) -> anyhow::Result<Heard> {
     };
     let rest = Reply::say("Yes, I can hear you. Is there anything else?").to(words);
     let script = Script { rest, ..Script::default() };
-    let model = ModelServer::start(ModelOptions { script, ..ModelOptions::default() }).await?;
+    let think = Duration::from_millis(300);
+    let model = ModelServer::start(ModelOptions { script, think, ..ModelOptions::default() }).await?;
     let assistant = format!(
         "numbers: [\"*\"]\ninstructions: You answer the phone.\ngreeting: {{ say: \"{GREETING}\" }}\n\
          turn_taking: {{ interruptions: confirmed }}\n"

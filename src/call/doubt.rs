@@ -5,21 +5,25 @@
 //!
 //! | what our ear hears | verdict |
 //! | --- | --- |
-//! | sound for 600 ms | speech, while it lasts |
+//! | sound with a voice in it for 600 ms | speech, while it lasts |
+//! | sound without a voice for 1.2 s | noise, even if it goes on |
 //! | nothing, or nothing but the assistant's own echo | noise, after 300 ms of quiet |
-//! | a shorter sound without a voice in it | noise, after 300 ms of quiet |
+//! | a shorter sound without a voice | noise, after 300 ms of quiet |
 //! | a shorter sound with a voice | what the transcript says; without one within 700 ms, speech |
 
 use std::time::{Duration, Instant};
 
 use super::action::Action;
+use super::ear::Sound;
 use super::end::Ending;
 use super::{Call, TurnControl};
 use crate::id::ItemId;
 use switchboard_audio::{BYTES_PER_MS, voiced_ms};
 
-/// Sound that lasts so long is speech.
+/// Sound that lasts so long is speech, if there is a voice in it.
 const LASTS: Duration = Duration::from_millis(600);
+/// Without a voice, it is none.
+const NO_SPEECH: Duration = Duration::from_millis(1_200);
 /// A sound is over after so much quiet.
 const OVER: Duration = Duration::from_millis(300);
 /// How long a transcript is awaited.
@@ -30,7 +34,12 @@ const NOTICED: Duration = Duration::from_millis(500);
 const ECHO_BEFORE: Duration = Duration::from_millis(400);
 const ECHO_AFTER: Duration = Duration::from_millis(200);
 /// With less voice in it, a sound is no speech.
-const VOICED_MS: u32 = 60;
+const VOICED_MS: u32 = 50;
+/// How much louder than the assistant's echo somebody must be.
+const LOUDER_THAN_ECHO: u8 = 6;
+/// So much speech within the last second, by our ear, is speech over a noise that goes on.
+const SPEAKS: Duration = Duration::from_millis(400);
+const LATELY: Duration = Duration::from_secs(1);
 /// How much sound from before our ear found it is examined.
 const LEAD_IN: Duration = Duration::from_millis(200);
 /// "Mhm" asks the assistant to go on only while so much is unheard: 1 s.
@@ -45,6 +54,8 @@ const SHORT_TURN: Duration = Duration::from_millis(1_200);
 pub(super) struct Doubt {
     item: ItemId,
     began: Instant,
+    /// Since when the phone had played without a break.
+    played_since: Option<Instant>,
     /// When the model's turn was over.
     stopped: Option<Instant>,
     /// Our ear found that it may be speech. Until when a transcript is awaited.
@@ -65,6 +76,8 @@ pub(super) struct Noise {
 enum Verdict {
     Speech,
     Noise,
+    /// The assistant's own voice, so loud.
+    Echo(u8),
     /// Speech, unless a transcript says otherwise.
     Voice,
     /// Nothing yet.
@@ -89,14 +102,19 @@ impl Call {
         if !self.may_doubt() || !answers && self.playback.is_voice_over() {
             return false;
         }
+        if self.is_only_echo() {
+            self.floor.noise = Some(Noise { item: item.clone(), began: now, dismissed: now, awaits: false });
+            return true;
+        }
         let was_played = !self.playback.is_quiet();
+        let played_since = self.playback.plays_since().filter(|_| was_played);
         if !self.playback.suspend(now) {
             return false;
         }
         if was_played {
             self.cleared(now, out);
         }
-        let doubt = Doubt { item: item.clone(), began: now, stopped: None, awaits: None };
+        let doubt = Doubt { item: item.clone(), began: now, played_since, stopped: None, awaits: None };
         self.floor.doubt = Some(doubt);
         self.floor.noise = None;
         self.floor.unnoticed = None;
@@ -110,7 +128,7 @@ impl Call {
             return true;
         }
         let Some(noise) = self.floor.noise.take() else { return false };
-        let heard = self.floor.ear.loud().is_some_and(|(_, last)| last + NOTICED > noise.began);
+        let heard = self.floor.ear.sound().is_some_and(|sound| sound.last + NOTICED > noise.began);
         let is_long = now.saturating_duration_since(noise.began) > SHORT_TURN;
         if is_long && !heard && self.transcribes() {
             self.floor.noise = Some(Noise { awaits: true, ..noise });
@@ -123,8 +141,9 @@ impl Call {
     /// The caller sent sound: what follows noise in the same turn of the model's may be speech.
     pub(super) fn listen_after_noise(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
         let Some(noise) = self.floor.noise.as_ref().filter(|noise| !noise.awaits) else { return false };
-        let goes_on = self.floor.ear.loud().is_some_and(|(began, _)| began > noise.dismissed);
-        if !goes_on {
+        let is_new = self.floor.ear.sound().is_some_and(|sound| sound.began > noise.dismissed);
+        let speaks = noise.dismissed + LATELY <= now && self.floor.ear.speech_within(LATELY, now) >= SPEAKS;
+        if !is_new && !speaks || self.is_only_echo() {
             return false;
         }
         let item = noise.item.clone();
@@ -182,6 +201,13 @@ impl Call {
         asks || self.consent.is_asked()
     }
 
+    /// Whether our ear hears nothing that is louder than the assistant's echo.
+    fn is_only_echo(&self) -> bool {
+        let sound = self.floor.ear.sound();
+        let echo = self.floor.echo.filter(|_| !self.playback.is_voice_over());
+        echo.is_some_and(|echo| sound.is_some_and(|sound| sound.peak < echo + LOUDER_THAN_ECHO))
+    }
+
     fn transcribes(&self) -> bool {
         self.model_ready && self.plan.at(self.endpoint).transcription.is_some()
     }
@@ -189,13 +215,13 @@ impl Call {
     /// When the doubt is to be judged.
     pub(super) fn doubt_due(&self) -> Option<Instant> {
         let doubt = self.floor.doubt.as_ref()?;
-        let quiet_since = self.loud_since(doubt).map_or(doubt.began, |(_, last)| last);
+        let quiet_since = self.sound_of(doubt).map_or(doubt.began, |sound| sound.last);
         Some(doubt.awaits.unwrap_or(quiet_since + OVER))
     }
 
     /// The sound that the doubt is about.
-    fn loud_since(&self, doubt: &Doubt) -> Option<(Instant, Instant)> {
-        self.floor.ear.loud().filter(|(_, last)| *last + NOTICED > doubt.began)
+    fn sound_of(&self, doubt: &Doubt) -> Option<Sound> {
+        self.floor.ear.sound().filter(|sound| sound.last + NOTICED > doubt.began)
     }
 
     /// Judges the doubt, if it is time. Whether there is none any more.
@@ -205,6 +231,10 @@ impl Call {
             _ if self.playback.has_too_much_suspended() => self.confirm(now, out),
             Verdict::Speech => self.confirm(now, out),
             Verdict::Noise => self.dismiss(now, out),
+            Verdict::Echo(level) => {
+                self.floor.echo = self.floor.echo.max(Some(level));
+                self.dismiss(now, out);
+            }
             Verdict::Voice if !self.transcribes() => self.confirm(now, out),
             Verdict::Voice => match doubt.awaits {
                 Some(until) if until <= now => self.confirm(now, out),
@@ -220,29 +250,41 @@ impl Call {
     }
 
     fn verdict(&self, doubt: &Doubt, now: Instant) -> Verdict {
-        let loud = self.loud_since(doubt);
+        let sound = self.sound_of(doubt);
         if let Some(until) = doubt.awaits {
-            let goes_on = loud.is_some_and(|(_, last)| last + TRANSCRIPT > until);
+            let goes_on = sound.is_some_and(|sound| sound.last + TRANSCRIPT > until);
             return if goes_on { Verdict::Speech } else { Verdict::Voice };
         }
-        let Some((began, last)) = loud else {
+        let Some(sound) = sound else {
             return if doubt.began + OVER <= now { Verdict::Noise } else { Verdict::Open };
         };
         // Before that, it may have been the assistant's echo.
-        let from = began.max(doubt.began - ECHO_BEFORE.min(NOTICED));
-        if last.saturating_duration_since(from) >= LASTS {
-            return Verdict::Speech;
-        }
-        if now < last + OVER {
+        let from = sound.began.max(doubt.began - NOTICED);
+        let is_over = sound.last + OVER <= now;
+        let lasted = sound.last.saturating_duration_since(from);
+        if !is_over && lasted < LASTS {
             return Verdict::Open;
         }
-        let is_echo =
-            began + ECHO_BEFORE < doubt.began && last < doubt.began + self.playback.round_trip() + ECHO_AFTER;
-        let span = now.saturating_duration_since(from) + LEAD_IN;
-        if is_echo || voiced_ms(&self.conversation.latest_audio(span)) < VOICED_MS {
-            return Verdict::Noise;
+        let span = (now.saturating_duration_since(from) + LEAD_IN).min(LATELY);
+        let has_voice = voiced_ms(&self.conversation.latest_audio(span)) >= VOICED_MS;
+        match has_voice {
+            true if self.is_echo(doubt, sound) => Verdict::Echo(sound.peak),
+            true if lasted >= LASTS => Verdict::Speech,
+            true => Verdict::Voice,
+            false if is_over || lasted >= NO_SPEECH => Verdict::Noise,
+            false => Verdict::Open,
         }
-        Verdict::Voice
+    }
+
+    /// Whether the sound came with the assistant's voice, and went with it.
+    fn is_echo(&self, doubt: &Doubt, sound: Sound) -> bool {
+        let round_trip = self.playback.round_trip();
+        let went = sound.last < doubt.began + round_trip + ECHO_AFTER;
+        let was_there = sound.began + ECHO_BEFORE < doubt.began;
+        let came = doubt
+            .played_since
+            .is_some_and(|since| (since..since + round_trip + ECHO_BEFORE).contains(&sound.began));
+        went && (was_there || came)
     }
 
     /// Somebody speaks: what was not heard is dropped, and the turn is like any other.

@@ -38,8 +38,7 @@ pub struct Ear {
     first: Option<Instant>,
     last_speech: Option<Instant>,
     last_other: Option<Instant>,
-    /// When the last sound of any kind began, and when it was last heard.
-    loud_run: Option<(Instant, Instant)>,
+    sound: Option<Sound>,
 }
 
 impl Ear {
@@ -73,9 +72,9 @@ impl Ear {
         !self.speaks(now) && is_within(PASSAGE, self.last_other, now)
     }
 
-    /// When the latest sound of any kind began, and when it was last heard. A pause of 300 ms ends a sound.
-    pub fn loud(&self) -> Option<(Instant, Instant)> {
-        self.loud_run
+    /// The latest sound of any kind. A pause of 300 ms ends one.
+    pub fn sound(&self) -> Option<Sound> {
+        self.sound
     }
 
     /// Since when there is only background: neither speech nor another sound. `None` before the first frame.
@@ -100,10 +99,10 @@ impl Ear {
         if self.loud.count_ones() < u32::from(Self::STANDS_OUT) {
             return;
         }
-        self.loud_run = match self.loud_run {
-            Some((began, last)) if now < last + PAUSE => Some((began, now)),
-            _ => Some((now, now)),
-        };
+        let level = loudness(power) / 4;
+        let sound = self.sound.filter(|sound| now < sound.last + PAUSE);
+        let Sound { began, peak, .. } = sound.unwrap_or(Sound { began: now, last: now, peak: 0 });
+        self.sound = Some(Sound { began, last: now, peak: peak.max(level) });
         if self.verdict.is_speech {
             let is_between_words = FRAME * u32::from(self.gap) <= GAP;
             self.spoken.add(if is_between_words { self.gap } else { Self::STANDS_OUT });
@@ -113,6 +112,16 @@ impl Ear {
             self.last_other = Some(now);
         }
     }
+}
+
+/// A sound of any kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sound {
+    pub began: Instant,
+    /// When it was last heard.
+    pub last: Instant,
+    /// Its loudest moment, in dB above -63 dBFS.
+    pub peak: u8,
 }
 
 fn is_within(window: Duration, last: Option<Instant>, now: Instant) -> bool {

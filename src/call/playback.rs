@@ -405,6 +405,11 @@ impl Playback {
         }
     }
 
+    /// Since when the phone has played without a break.
+    pub fn plays_since(&self) -> Option<Instant> {
+        self.run.as_ref().map(|run| run.began)
+    }
+
     /// The least time from here to the phone and back, as far as it is known.
     pub fn round_trip(&self) -> Duration {
         self.least_round_trip.unwrap_or_default()

