@@ -168,7 +168,9 @@ async fn call(case: Case, latency: Duration) -> anyhow::Result<Heard> {
     let rest = Reply::say("Yes, I can hear you. Is there anything else?").to(words);
     let script = Script { rest, ..Script::default() };
     let think = Duration::from_millis(300);
-    let model = ModelServer::start(ModelOptions { script, think, ..ModelOptions::default() }).await?;
+    // Transcripts come at once, after half a second, or after two.
+    let seed = case.name.bytes().map(u64::from).sum::<u64>() + latency.as_millis() as u64;
+    let model = ModelServer::start(ModelOptions { script, think, seed, ..ModelOptions::default() }).await?;
     let assistant = format!(
         "numbers: [\"*\"]\ninstructions: You answer the phone.\ngreeting: {{ say: \"{GREETING}\" }}\n\
          turn_taking: {{ interruptions: confirmed }}\n"

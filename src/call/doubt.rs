@@ -26,7 +26,9 @@ const LASTS: Duration = Duration::from_millis(600);
 const NO_SPEECH: Duration = Duration::from_millis(1_200);
 /// A sound is over after so much quiet.
 const OVER: Duration = Duration::from_millis(300);
-/// How long a transcript is awaited.
+/// How long the model may take to notice that.
+const LONGEST_TURN: Duration = Duration::from_millis(1_000);
+/// How long a transcript is awaited that is on its way.
 const TRANSCRIPT: Duration = Duration::from_millis(700);
 /// How much later than our ear the model may notice the same sound.
 const NOTICED: Duration = Duration::from_millis(500);
@@ -34,7 +36,7 @@ const NOTICED: Duration = Duration::from_millis(500);
 const ECHO_BEFORE: Duration = Duration::from_millis(400);
 const ECHO_AFTER: Duration = Duration::from_millis(200);
 /// With less voice in it, a sound is no speech.
-const VOICED_MS: u32 = 50;
+const VOICED_MS: u32 = 40;
 /// How much louder than the assistant's echo somebody must be.
 const LOUDER_THAN_ECHO: u8 = 6;
 /// So much speech within the last second, by our ear, is speech over a noise that goes on.
@@ -58,8 +60,16 @@ pub(super) struct Doubt {
     played_since: Option<Instant>,
     /// When the model's turn was over.
     stopped: Option<Instant>,
-    /// Our ear found that it may be speech. Until when a transcript is awaited.
-    awaits: Option<Instant>,
+    /// When our ear found that it may be speech, so that a transcript is awaited.
+    voice: Option<Instant>,
+}
+
+impl Doubt {
+    /// Until when a transcript is awaited, if it may be speech. It is on its way once the model's turn is over.
+    fn awaits(&self) -> Option<Instant> {
+        let voice = self.voice?;
+        Some(self.stopped.map_or(voice + LONGEST_TURN, |stopped| stopped.max(voice) + TRANSCRIPT))
+    }
 }
 
 /// What was found to be noise, until the model has no item of it any more.
@@ -114,7 +124,7 @@ impl Call {
         if was_played {
             self.cleared(now, out);
         }
-        let doubt = Doubt { item: item.clone(), began: now, played_since, stopped: None, awaits: None };
+        let doubt = Doubt { item: item.clone(), began: now, played_since, stopped: None, voice: None };
         self.floor.doubt = Some(doubt);
         self.floor.noise = None;
         self.floor.unnoticed = None;
@@ -216,7 +226,7 @@ impl Call {
     pub(super) fn doubt_due(&self) -> Option<Instant> {
         let doubt = self.floor.doubt.as_ref()?;
         let quiet_since = self.sound_of(doubt).map_or(doubt.began, |sound| sound.last);
-        Some(doubt.awaits.unwrap_or(quiet_since + OVER))
+        Some(doubt.awaits().unwrap_or(quiet_since + OVER))
     }
 
     /// The sound that the doubt is about.
@@ -236,14 +246,11 @@ impl Call {
                 self.dismiss(now, out);
             }
             Verdict::Voice if !self.transcribes() => self.confirm(now, out),
-            Verdict::Voice => match doubt.awaits {
-                Some(until) if until <= now => self.confirm(now, out),
-                Some(_) => {}
-                None => {
-                    let awaits = Some(now + TRANSCRIPT);
-                    self.floor.doubt.iter_mut().for_each(|doubt| doubt.awaits = awaits);
-                }
-            },
+            Verdict::Voice if doubt.awaits().is_some_and(|until| until <= now) => self.confirm(now, out),
+            Verdict::Voice => {
+                let voice = doubt.voice.or(Some(now));
+                self.floor.doubt.iter_mut().for_each(|doubt| doubt.voice = voice);
+            }
             Verdict::Open => {}
         }
         self.floor.doubt.is_none()
@@ -251,8 +258,8 @@ impl Call {
 
     fn verdict(&self, doubt: &Doubt, now: Instant) -> Verdict {
         let sound = self.sound_of(doubt);
-        if let Some(until) = doubt.awaits {
-            let goes_on = sound.is_some_and(|sound| sound.last + TRANSCRIPT > until);
+        if let Some(judged) = doubt.voice {
+            let goes_on = sound.is_some_and(|sound| sound.last > judged);
             return if goes_on { Verdict::Speech } else { Verdict::Voice };
         }
         let Some(sound) = sound else {
