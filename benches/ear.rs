@@ -74,6 +74,8 @@ struct Heard {
     resumed: Option<Duration>,
     /// The model learned that it was interrupted.
     interrupted: bool,
+    /// From the end of the caller's turn until the answer was asked for, at the model.
+    asked: Option<Duration>,
 }
 
 fn main() -> ExitCode {
@@ -191,10 +193,17 @@ async fn call(case: Case, latency: Duration) -> anyhow::Result<Heard> {
         began
     };
     let (began, record) = tokio::join!(began, phone.finished());
-    let interrupted = model.sessions().iter().any(|session| !session.truncations.is_empty());
+    let sessions = model.sessions();
+    let interrupted = sessions.iter().any(|session| !session.truncations.is_empty());
+    let asked = sessions.first().and_then(|session| {
+        let stopped = *session.speech_stopped.first()?;
+        let asked =
+            session.events.iter().find(|event| event.at >= stopped && event.kind() == "response.create")?;
+        Some(asked.at - stopped)
+    });
     drop(process);
     model.stop().await;
-    Ok(judge(case, latency, began, length, interrupted, &record))
+    Ok(Heard { asked, ..judge(case, latency, began, length, interrupted, &record) })
 }
 
 fn judge(
@@ -215,6 +224,7 @@ fn judge(
         case,
         latency,
         interrupted,
+        asked: None,
     }
 }
 
@@ -248,5 +258,14 @@ fn print(all: Vec<Heard>) {
         };
         let (stopped, resumed) = (times(|it| it.stopped), times(|it| it.resumed));
         println!("| {kind:?} | {} | {wrong} | {stopped} | {resumed} |", heard.len());
+    }
+    let speech = all.iter().filter(|heard| heard.case.kind == Kind::Speech);
+    let mut asked: Vec<Duration> = speech.filter_map(|heard| heard.asked).collect();
+    asked.sort();
+    if let Some(median) = asked.get(asked.len() / 2) {
+        println!(
+            "\nAn answer to speech is asked for {:.1} ms after the turn, in the median.",
+            median.as_secs_f64() * 1e3
+        );
     }
 }

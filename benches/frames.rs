@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard::assistant::plan::{
-    Detection, END_CALL, First, Greeting, Limits, Line, OnFailure, Plan, RecordPolicy, Rule, Tool,
-    TurnTaking, Version, Work,
+    Detection, END_CALL, First, Greeting, Interruptions, Keys, Limits, Line, OnFailure, Plan, RecordPolicy,
+    Rule, Tool, TurnTaking, Version, Work,
 };
 use switchboard::call::ear::Ear;
 use switchboard::call::{Action, Call, Event};
@@ -25,6 +25,8 @@ fn plan() -> Arc<Plan> {
         assistant: "bench".to_owned(),
         version: Version::of(b""),
         language: None,
+        languages: Vec::new(),
+        vocabulary: Vec::new(),
         reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),
         model: "gpt-realtime-2.1".to_owned(),
@@ -40,7 +42,8 @@ fn plan() -> Arc<Plan> {
                 silence: Duration::from_millis(500),
                 prefix: Duration::from_millis(300),
             },
-            interruptions: true,
+            interruptions: Interruptions::Immediate,
+            keys: Keys::Interrupt,
             noise_reduction: None,
         },
         transcription: None,
@@ -65,6 +68,8 @@ fn plan() -> Arc<Plan> {
         busy_dial: None,
         on_failure: OnFailure { line: line("Sorry."), dial: None },
         sounds: Arc::default(),
+        hold: Default::default(),
+        dtmf: Default::default(),
         record: RecordPolicy::default(),
         recording_notice: None,
         notify: None,
