@@ -170,11 +170,12 @@ $(OPENAI_TYPES) $(S3_SERVER) $(MAIL_SERVER): %/.venv/installed: %/requirements.t
 	$*/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: ## measure a frame in each direction, a hundred calls compared with a bare TCP splice, and a store of a million calls
+bench: ## measure a frame in each direction, a hundred calls compared with a bare TCP splice, a store of a million calls, and what interrupts
 	$(call need,$(CARGO),$(GET_CARGO))
 	$(CARGO) bench --locked --bench frames
 	$(CARGO) bench --locked --bench load
 	$(CARGO) bench --locked --bench store
+	$(CARGO) bench --locked --bench ear
 
 chaos: ## make a call for each fault of a provider or of Twilio, and measure what the caller hears: ARGS="reset answer"
 	$(call need,$(CARGO),$(GET_CARGO))

@@ -47,6 +47,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("no-effect", "only warnings"),
     ("old-mac", "line endings"),
     ("provider-abilities", "the providers and their abilities"),
+    ("prepared-without-effect", "only warnings"),
     ("provider-ranges", "the providers and their abilities"),
     ("provider-threshold", "the providers and their abilities"),
     ("record-keep", "the range of a duration"),

@@ -205,3 +205,90 @@ async fn nothing_is_heard_after_a_clear_until_the_next_answer() {
     finished(phone).await.assert_clean();
     harness.quit().await;
 }
+
+/// The clinic, with interruptions that are confirmed.
+fn confirming() -> String {
+    format!("{CLINIC}turn_taking: {{ interruptions: confirmed }}\n")
+}
+
+/// A cough: noise that fades within 250 ms, always the same.
+fn cough() -> bytes::Bytes {
+    let mut state = 7_u32;
+    let sample = |at: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = (state >> 16) as f32 / 32_768.0 - 1.0;
+        switchboard_audio::encode((12_000.0 * noise * (-(at as f32) / 700.0).exp()) as i16)
+    };
+    (0..2_000).map(sample).collect()
+}
+
+#[tokio::test]
+async fn after_a_cough_the_voice_goes_on_where_it_stopped() {
+    for (one_way, jitter) in [(0, 0), (40, 0), (150, 0), (40, 20)] {
+        let stall = watch_the_machine();
+        let harness = Harness::open(&confirming(), talkative()).await;
+        let mut options = harness.phone();
+        options.network = network(one_way, jitter);
+        let mut phone = harness.dial(options);
+        assert!(phone.wait_until_quiet(ms(400)).await, "the greeting is over");
+        phone.say(speech(500));
+        assert!(phone.wait_until_playing_for(ms(1_000)).await, "the answer plays");
+        phone.say(cough());
+        let cleared =
+            phone.wait_for(|event| matches!(event, PhoneEvent::Cleared(_))).await.expect("it stops");
+        let again = phone.wait_for(|event| matches!(event, PhoneEvent::Playing)).await.expect("it goes on");
+        let gap = again.at - cleared.at;
+        assert!(phone.wait_until_playing_for(ms(1_500)).await, "the answer goes on");
+        phone.hang_up();
+        let record = finished(phone).await;
+        record.assert_clean();
+        let session = harness.session();
+        assert!(session.errors.is_empty(), "{:?}", session.errors);
+        assert!(session.events.iter().any(|event| event.kind() == "conversation.item.delete"));
+        assert!(session.truncations.is_empty(), "the model knows nothing of it");
+        assert_eq!(session.responses.len(), 2, "the greeting and one answer");
+        let allowed = ms(20 + jitter) + 2 * *stall.borrow();
+        assert!(gap <= ms(700 + 2 * one_way) + allowed, "{one_way}±{jitter} ms: silent for {gap:?}");
+        // Every millisecond of the answer was heard once, in order.
+        let at = tags(&record.heard, session.items.last().expect("it answered").number);
+        let (Some(first), Some(last)) = (at.first(), at.last()) else { panic!("nothing was heard") };
+        let steps = at.windows(2).map(|pair| i64::from(pair[1]) - i64::from(pair[0]));
+        let off: i64 = steps.map(|step| (step - 1).abs()).max().unwrap_or_default();
+        assert!(u128::try_from(off).unwrap() <= allowed.as_millis(), "{one_way}±{jitter} ms: {off} ms off");
+        assert_eq!(*first, 0);
+        assert!(*last > 2_400, "{last}");
+        harness.quit().await;
+    }
+}
+
+/// The milliseconds of an item in what was heard.
+fn tags(heard: &[u8], item: u16) -> Vec<u32> {
+    let tags = heard.windows(tag::TAG_LEN).filter_map(|bytes| tag::untag(bytes.try_into().unwrap()));
+    tags.filter(|(number, _)| *number == item).map(|(_, ms)| ms).collect()
+}
+
+#[tokio::test]
+async fn speech_that_is_confirmed_is_truncated_as_exactly() {
+    for one_way in [0, 40, 150] {
+        let stall = watch_the_machine();
+        let harness = Harness::open(&confirming(), talkative()).await;
+        let mut options = harness.phone();
+        options.network = network(one_way, 0);
+        let mut phone = harness.dial(options);
+        assert!(phone.wait_until_quiet(ms(400)).await, "the greeting is over");
+        phone.say(speech(500));
+        assert!(phone.wait_until_playing_for(ms(1_000)).await, "the answer plays");
+        phone.say(speech(1_500));
+        phone.wait_for(|event| matches!(event, PhoneEvent::Cleared(_))).await.expect("the voice stops");
+        assert!(phone.wait_until_playing_for(ms(100)).await, "the next answer plays");
+        phone.hang_up();
+        let record = finished(phone).await;
+        record.assert_clean();
+        let session = harness.session();
+        assert!(session.errors.is_empty(), "{:?}", session.errors);
+        let clears = record.streams[0].clears.clone();
+        harness.quit().await;
+        let stall = *stall.borrow();
+        Interrupted { session, clears, stall }.assert_exact(0);
+    }
+}

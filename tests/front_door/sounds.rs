@@ -88,3 +88,24 @@ async fn no_line_is_asked_of_a_session_that_failed() {
     assert_eq!(lines_when_closed(&harness, 0).await, 0);
     harness.quit().await;
 }
+
+#[tokio::test]
+async fn a_prepared_greeting_is_heard_at_once_from_the_second_call_on() {
+    let file = CLINIC.replace("greeting: {", "greeting: { prepared: true,");
+    assert_ne!(file, CLINIC);
+    let mut harness = Harness::capturing(&file, options(Vec::new()), &[]).await;
+    for number in [0, 1] {
+        let phone = harness.dial(harness.phone());
+        assert!(phone.wait_until_quiet(Duration::from_millis(300)).await, "the assistant speaks");
+        phone.hang_up();
+        finished(phone).await.assert_clean();
+        let first_word = harness.ended().await.record.first_word_ms.unwrap();
+        // The model thinks for 100 ms.
+        assert_eq!(first_word < 50, number == 1, "{first_word} ms");
+        assert_eq!(lines_when_closed(&harness, number).await, if number == 0 { 3 } else { 0 });
+    }
+    let session = &harness.model.sessions()[1];
+    assert!(session.errors.is_empty(), "{:?}", session.errors);
+    assert!(session.responses.is_empty(), "nobody had to say it");
+    harness.quit().await;
+}
