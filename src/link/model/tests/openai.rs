@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::*;
+use crate::assistant::plan::Transcription;
 
 /// Runs the script with this input.
 fn script(what: &str, input: &str) -> Output {
@@ -32,7 +33,13 @@ fn sent() -> String {
     let mut patient = plan.clone();
     patient.turn_taking.detection =
         crate::assistant::plan::Detection::Semantic { eagerness: crate::assistant::plan::Eagerness::Low };
-    for plan in [&plan, &patient] {
+    // Each kind of hints for the transcription.
+    let hinted = ["gpt-transcribe", "whisper-1", "gpt-realtime-whisper"].map(|model| {
+        let transcription = Some(Transcription { model: model.to_owned(), language: None });
+        let languages = ["de", "en"].map(|tag| Language::read(tag).unwrap()).to_vec();
+        Plan { transcription, languages, vocabulary: vec!["Grünwald".to_owned()], ..plan.clone() }
+    });
+    for plan in hinted.iter().chain([&plan, &patient]) {
         for turns in [TurnControl::Model, TurnControl::Server] {
             for left_out in [WHOLE, PLAIN] {
                 lines.push(realtime::session_update(&session(plan, turns, left_out)));
@@ -48,7 +55,7 @@ fn the_official_types_take_every_event_that_we_send() {
     let sent = sent();
     let kind = |line: &str| serde_json::from_str::<Value>(line).unwrap()["type"].as_str().unwrap().to_owned();
     let kinds: BTreeSet<String> = sent.lines().map(kind).collect();
-    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
     let checked = script("client", &sent);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     let unknown = r#"{"type":"response.cancel","response_id":"r","reason":"x"}"#;
@@ -93,5 +100,25 @@ async fn a_response_without_an_id_is_the_one_that_its_events_name() {
         };
         assert_eq!(ended.as_ref(), expected);
         assert_eq!(started.len(), usize::from(between.is_none()), "the call has to know what ends");
+    }
+}
+
+#[test]
+fn a_transcription_gets_the_hints_that_its_model_takes() {
+    for (model, language, hints) in [
+        ("gpt-transcribe", None, json!({"languages": ["de", "en"], "keywords": ["Grünwald", "Dr. Özdemir"]})),
+        ("gpt-transcribe", Some("de"), json!({"language": "de", "keywords": ["Grünwald", "Dr. Özdemir"]})),
+        ("whisper-1", None, json!({"prompt": "Grünwald, Dr. Özdemir"})),
+        ("gpt-realtime-whisper", Some("de"), json!({"language": "de"})),
+    ] {
+        let mut plan = plan(Dialect::Ga);
+        plan.transcription =
+            Some(Transcription { model: model.to_owned(), language: language.map(str::to_owned) });
+        plan.languages = ["de", "en"].map(|tag| Language::read(tag).unwrap()).to_vec();
+        plan.vocabulary = vec!["Grünwald".to_owned(), "Dr. Özdemir".to_owned()];
+        let mut expected = hints;
+        expected["model"] = model.into();
+        let session = session(&plan, TurnControl::Model, WHOLE);
+        assert_eq!(session["audio"]["input"]["transcription"], expected, "{model}");
     }
 }

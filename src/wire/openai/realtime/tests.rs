@@ -58,6 +58,7 @@ fn our_events_match_the_reference() {
         append(&Chunk::from_base64("////".into()).unwrap()),
         cancel("resp_X"),
         truncate("item_A", 1480),
+        delete("item_U"),
         function_output("call_1", r#"{"state":"shipped"}"#),
         user_text("Caller pressed 5."),
         assistant_text("Hello."),
