@@ -402,6 +402,7 @@ impl<'a> Check<'a> {
         let mut plan = Plan {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),
+            test: false,
             language: tongue.language,
             reader: Reader { words: subject.words, zone: subject.zone.clone() },
             provider,

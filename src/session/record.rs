@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::limits::Limits;
+use super::live::{Glance, State};
 use super::settle::{Notices, Pending, Settling};
 use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
@@ -80,6 +82,8 @@ pub(super) struct Filing {
     /// How long the call lasted, in seconds, if it is over.
     lasted: Option<f64>,
     longest_silence: Duration,
+    /// Shows the call to whoever watches.
+    live: Option<watch::Sender<Glance>>,
     /// For what follows the call, if anything may.
     whole: Option<Box<Whole>>,
 }
@@ -113,6 +117,7 @@ impl Filing {
             bill: Bill::default(),
             lasted: None,
             longest_silence: Duration::ZERO,
+            live: None,
             whole,
         }
     }
@@ -130,6 +135,22 @@ impl Filing {
             whole.recorder = Recorder::new(id.clone()).priced(self.records.prices.clone());
         }
         Self { id, ..self }
+    }
+
+    /// Shows the call here from now on.
+    pub fn watched(&mut self, live: watch::Sender<Glance>) {
+        self.live = Some(live);
+    }
+
+    /// What the call is doing now.
+    pub fn is_now(&self, state: State) {
+        if let Some(live) = &self.live {
+            live.send_if_modified(|live| {
+                let before = live.state;
+                live.state = state;
+                before != state
+            });
+        }
     }
 
     /// What the call has cost so far as far as it is known, in dollars. The limits learn it, too.
@@ -254,6 +275,9 @@ impl Filing {
                 whole.form = Some(form.clone());
             }
             whole.recorder.add(entry.clone());
+        }
+        if let Some(live) = &self.live {
+            live.send_modify(|live| live.add(entry.clone()));
         }
         if let Some(sink) = &self.records.sink {
             sink(&self.id, entry);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::closed::{Closed, Key};
+use super::live::Glance;
 use super::rare;
 use crate::assistant::plan::{OnFailure, Plan};
 use crate::call::Return;
@@ -57,6 +58,8 @@ pub enum Command {
     Returned(Box<WayBack>),
     /// The server drains: say goodbye.
     Drain,
+    /// The owner ends the call: say goodbye.
+    OperatorEnds,
     /// Another machine serves this call, so no stream comes. Holds the sender that would have brought it.
     GivenUp(oneshot::Sender<Upgraded>),
 }
@@ -139,6 +142,8 @@ pub struct Handle {
     pub commands: rare::Sender<Command>,
     /// Set before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
+    /// The call as it is now.
+    pub live: watch::Receiver<Glance>,
 }
 
 /// What a session left, unless it hung up.

@@ -127,7 +127,9 @@ impl Parked {
         let (stream_tx, _stream) = oneshot::channel();
         let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
         let (decision_tx, decided) = watch::channel(None);
+        let live = watch::channel(Glance::new(RecordId::new(Timestamp::now(), 0), Arc::default())).1;
         let handle = Handle {
+            live,
             call: request.call,
             plan: plan.clone(),
             retried: false,

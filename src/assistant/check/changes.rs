@@ -24,6 +24,7 @@ impl Assistant {
         let Plan {
             assistant: _,
             version: _,
+            test: _,
             language,
             // Of the language and the time zone.
             reader: _,
