@@ -98,6 +98,10 @@ pub struct Settings {
     pub smtp_url: Option<Secret>,
     /// The sender of e-mail. `None`: the user of `smtp_url`.
     pub smtp_from: Option<String>,
+    /// Turns the console on.
+    pub console_password: Option<Secret>,
+    /// Turns the API on.
+    pub api_token: Option<Secret>,
     /// Where news of the server goes; `None`: nowhere.
     pub alerts: Option<Alerts>,
     /// What the calls of all assistants may cost in a day, in dollars.
@@ -211,6 +215,8 @@ impl Settings {
             database_url: reader.database(),
             smtp_url: reader.secret("SMTP_URL"),
             smtp_from: reader.text("SMTP_FROM"),
+            console_password: reader.secret("CONSOLE_PASSWORD"),
+            api_token: reader.secret("API_TOKEN"),
             alerts: reader.alerts.take(),
             cost_per_day: reader.cost_per_day,
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),

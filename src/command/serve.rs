@@ -82,6 +82,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         tools_first: false,
         now: None,
         captures: true,
+        console: None,
     };
     match tunnel {
         Some(open) => open.serve(serve, shutdown).await,

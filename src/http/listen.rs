@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::body::HttpBody;
 use axum::http::Request;
 use hyper::body::{Frame, SizeHint};
@@ -49,6 +50,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The pause if the system has no socket for us, or while a connection that must make room finishes its answer.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The other end of a request's connection, which may be a proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves `routes` until `stop`; upgraded connections live on. If `limit` connections are open, the next one makes the
 /// longest idle one close, or waits if none is idle.
 pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: CancellationToken) {
@@ -60,7 +65,7 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let Ok((socket, _)) = accepted else {
+        let Ok((socket, peer)) = accepted else {
             // Usually no descriptors are left.
             idle.close_longest();
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -75,6 +80,7 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
         let (routes, idle, stop) = (routes.clone(), idle.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
+            let routes = routes.layer(Extension(Peer(peer)));
             serve(socket, routes, PATIENCE, idle, stop).await;
         });
     }
@@ -321,8 +327,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use axum::body::Bytes;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};

@@ -93,6 +93,7 @@ impl Server {
             tools_first: true,
             now,
             captures: false,
+            console: None,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
         Ok(Self { url, token, entries, letters, close, task })

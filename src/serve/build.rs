@@ -17,6 +17,7 @@ use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server, limits, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
+use crate::console::{self, Console};
 use crate::disk;
 use crate::http::{self, App, Refusals};
 use crate::link::mail::{BadMailer, Mailer};
@@ -112,6 +113,15 @@ impl Server {
         });
         let (stop, mut listeners, mut background) =
             (CancellationToken::new(), JoinSet::new(), JoinSet::new());
+        let pages = stop.child_token();
+        let console = Console::new(console::Parts {
+            switchboard: switchboard.clone(),
+            settings: &settings,
+            roster: keeper.roster(),
+            link: serve.console,
+            ending: pages.clone(),
+        });
+        let routes = http::routes(app.clone()).merge(console::routes(console));
         let watching = stop.child_token();
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
@@ -125,7 +135,7 @@ impl Server {
         let alerts = alerts(&settings, &tools, &switchboard, &keeper, store.clone());
         background.spawn(limits::follow(store.clone(), switchboard.clone(), stop.clone()));
         tools.resume_messages(store, Arc::new(mailboxes)).await;
-        listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
+        listeners.spawn(http::listen(serve.listener, routes, limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
             let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
@@ -155,6 +165,7 @@ impl Server {
             records,
             listeners,
             background,
+            pages,
             watching,
             stop,
         })

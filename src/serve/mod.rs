@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
+use crate::console::OneTimeLink;
 use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
@@ -64,6 +65,8 @@ pub struct Serve {
     pub now: Option<Timestamp>,
     /// Capture missing prepared lines at the end of calls. A rehearsal would forget them.
     pub captures: bool,
+    /// Opens the console on this machine without a password.
+    pub console: Option<OneTimeLink>,
 }
 
 /// What is read again when it changes.
@@ -112,6 +115,8 @@ struct Server {
     records: Option<Closer>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
+    /// Ends what the console's pages wait for.
+    pages: CancellationToken,
     /// Ends reloading.
     watching: CancellationToken,
     /// Ends everything.

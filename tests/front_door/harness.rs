@@ -176,6 +176,7 @@ impl Harness {
             tools_first: false,
             now: None,
             captures,
+            console: None,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;
