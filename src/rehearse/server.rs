@@ -115,6 +115,6 @@ impl Server {
 }
 
 /// 32 hexadecimal digits, as Twilio's tokens are.
-pub(super) fn token() -> String {
+pub fn token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
