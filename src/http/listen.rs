@@ -1,16 +1,17 @@
 //! Accepts connections with limits on time and size, which `axum::serve` does not have.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::{Extension, Router};
-use axum::body::HttpBody;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -203,6 +204,53 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
+/// An answer that goes on for as long as its client reads it. Its connection is not idle.
+#[derive(Debug, Clone, Copy)]
+pub struct Streaming;
+
+/// The body of an answer.
+struct Answer {
+    body: Body,
+    /// Held while a [`Streaming`] one goes on.
+    _streams: Option<Streams>,
+}
+
+/// A connection's answer goes on and on.
+struct Streams {
+    turn: Arc<Turn>,
+    flag: Arc<AtomicBool>,
+    /// Makes the connection count its time again.
+    ended: Arc<Notify>,
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.flag.store(false, Ordering::Release);
+        self.turn.begin();
+        self.ended.notify_one();
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection whose client must read: once it accepts nothing for [`UNREAD`], writing fails.
 #[derive(Debug)]
 pub struct Impatient<S> {
@@ -282,15 +330,24 @@ where
     let turn = Turn::new(idle);
     turn.begin();
     let served = turn.clone();
+    let streaming = Arc::<AtomicBool>::default();
+    let (flag, ended) = (streaming.clone(), asked.clone());
     let service = service_fn(move |request: Request<_>| {
         request_came.notify_one();
         let turn = served.clone();
         turn.end();
         let answer = routes.call(request.map(|body| Awaited { body, turn: turn.clone() }));
+        let (flag, ended) = (flag.clone(), ended.clone());
         async move {
-            let answer = answer.await;
-            turn.begin();
-            answer
+            let answer = answer.await?;
+            let streams = answer.extensions().get::<Streaming>().is_some().then(|| {
+                flag.store(true, Ordering::Release);
+                Streams { turn: turn.clone(), flag, ended }
+            });
+            if streams.is_none() {
+                turn.begin();
+            }
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, _streams: streams }))
         }
     });
     let connection = http1::Builder::new()
@@ -316,6 +373,8 @@ where
             },
             came = timeout(quiet, asked.notified()) => match came {
                 Ok(()) => quiet = patience.answer + patience.next_head,
+                // Its client reads: what it does not accept in time ends the connection.
+                Err(_) if streaming.load(Ordering::Acquire) => {}
                 // Nothing is under way: a client that does not read its answers cannot send another request.
                 Err(_) => return,
             }
@@ -327,7 +386,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Bytes;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::net::TcpStream;

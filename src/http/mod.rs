@@ -33,7 +33,7 @@ use crate::session::Switchboard;
 use crate::wire::twilio::signature::Keys;
 
 pub use guard::Refusals;
-pub use listen::{Peer, listen};
+pub use listen::{Peer, Streaming, listen};
 pub use replay::elsewhere_at as elsewhere;
 
 /// The largest body that is read. Twilio's webhooks have about 1 KiB.
