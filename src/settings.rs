@@ -171,6 +171,17 @@ pub fn is_secret(variable: &str) -> bool {
         })
 }
 
+/// The text without the values of secret variables, plain or as JSON writes them.
+pub fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
+    let secrets = environment.iter().filter(|(name, value)| is_secret(name) && value.len() >= 4);
+    secrets.fold(text.to_owned(), |text, (_, value)| {
+        let quoted = serde_json::Value::from(value.as_str()).to_string();
+        let text = text.replace(quoted.trim_matches('"'), "•••");
+        // A value of several lines is shown indented.
+        value.lines().filter(|line| line.trim().len() >= 4).fold(text, |text, line| text.replace(line, "•••"))
+    })
+}
+
 /// The settings' file, as problems name it.
 pub const FILE: &str = "switchboard.yaml";
 /// The settings that are maps, and only in the file.

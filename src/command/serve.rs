@@ -100,6 +100,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         now: None,
         captures: !arguments.simulate,
         console: console.flatten(),
+        doctor: Some(Arc::new(|| Box::pin(doctor::findings()))),
     };
     match tunnel {
         Some(open) => open.serve(serve, shutdown).await,

@@ -212,7 +212,8 @@ mod tests {
     use crate::settings::Sources;
 
     fn gate(password: bool) -> Gate {
-        let mut environment = vec![("PUBLIC_URL", "https://Phone.example.com"), ("TWILIO_AUTH_TOKEN", "12345")];
+        let mut environment =
+            vec![("PUBLIC_URL", "https://Phone.example.com"), ("TWILIO_AUTH_TOKEN", "12345")];
         environment.extend(password.then_some(("CONSOLE_PASSWORD", "a long password")));
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings =

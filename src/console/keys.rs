@@ -72,12 +72,15 @@ impl Keys {
             return None;
         }
         let (expires, nonce) = body.split_at(8);
-        let session = Session {
-            expires: u64::from_be_bytes(expires.try_into().ok()?),
-            nonce: nonce.try_into().ok()?,
-        };
+        let session =
+            Session { expires: u64::from_be_bytes(expires.try_into().ok()?), nonce: nonce.try_into().ok()? };
+        self.holds(&session, now).then_some(session)
+    }
+
+    /// Whether a session is neither expired nor ended.
+    pub fn holds(&self, session: &Session, now: u64) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        (session.expires > now && !ended.contains_key(&session.nonce)).then_some(session)
+        session.expires > now && !ended.contains_key(&session.nonce)
     }
 
     /// Nobody uses this session any more.

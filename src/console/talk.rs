@@ -13,6 +13,7 @@ use minijinja::context;
 use serde_json::{Value, json};
 
 use super::Console;
+use super::assistants::CALLER;
 use super::visit::{Posted, Visit};
 use crate::assistant::plan::OnFailure;
 use crate::http::elsewhere;
@@ -21,8 +22,6 @@ use crate::session::{Next, Trial, Tried};
 use crate::wire::twilio::signature::stream_base;
 use crate::wire::twilio::webhook::DialStatus;
 
-/// The caller, unless another number is given.
-const CALLER: &str = "+15550100100";
 /// The account in the browser's messages. There is none.
 const ACCOUNT: &str = "AC00000000000000000000000000000000";
 

@@ -94,6 +94,7 @@ impl Server {
             now,
             captures: false,
             console: None,
+            doctor: None,
         };
         let task = tokio::spawn(serve::run(serve, async move { drop(closed.await) }));
         Ok(Self { url, token, entries, letters, close, task })

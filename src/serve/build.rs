@@ -117,8 +117,13 @@ impl Server {
         let console = Console::new(console::Parts {
             switchboard: switchboard.clone(),
             settings: &settings,
-            roster: keeper.roster(),
+            tools: tools.clone(),
+            store: kept.as_ref().map(|(store, _)| records::with_waiting(store, &settings)),
+            archive: archive.clone(),
+            keeper: &keeper,
+            environment: environment.clone(),
             link: serve.console,
+            doctor: serve.doctor,
             ending: pages.clone(),
         });
         let routes = http::routes(app.clone()).merge(console::routes(console));

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
-use crate::console::OneTimeLink;
+use crate::console::{Doctor, OneTimeLink};
 use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
@@ -67,6 +67,8 @@ pub struct Serve {
     pub captures: bool,
     /// Opens the console on this machine without a password.
     pub console: Option<OneTimeLink>,
+    /// What the console's examination of the server does.
+    pub doctor: Option<Doctor>,
 }
 
 /// What is read again when it changes.

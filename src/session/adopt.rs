@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::live::Glance;
 use super::admission::Place;
 use super::limits::Ringing;
+use super::live::Glance;
 use super::registry::{Refused, first_ticket_life};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;

@@ -247,7 +247,8 @@ impl Switchboard {
             cost
         });
         let test = plan.is_some_and(|plan| plan.test);
-        CallEnded { call, assistant, test, reason, lasted, tally: &tally, anomalies: &anomalies, cost }.emit();
+        CallEnded { call, assistant, test, reason, lasted, tally: &tally, anomalies: &anomalies, cost }
+            .emit();
     }
 
     /// Remembers the document for the answer of [`Self::after_stream`].

@@ -65,15 +65,15 @@ pub use adopt::Adoption;
 pub use after::{After, Next};
 use breaker::Breakers;
 use jobs::Jobs;
-pub use live::{Glance, Speaker, State};
-pub use operator::LiveCall;
-pub use trial::{Trial, Tried};
 pub use limits::{DaysNear, Limits, Ringing, is_blocked};
+pub use live::{Glance, Speaker, State};
 use meter::Meter;
+pub use operator::LiveCall;
 pub use others::Others;
 use perform::Session;
 use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
+pub use trial::{Trial, Tried};
 #[cfg(test)]
 use {phone::Phone, talk::Talk};
 
@@ -514,12 +514,7 @@ struct Channels {
 }
 
 /// A call's handle, and the session's ends of its channels.
-fn channels(
-    call: CallSid,
-    plan: Arc<Plan>,
-    retried: bool,
-    live: Glance,
-) -> (Handle, Channels) {
+fn channels(call: CallSid, plan: Arc<Plan>, retried: bool, live: Glance) -> (Handle, Channels) {
     let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
     let (decision_tx, decision) = watch::channel(None);
     let (live_tx, live) = watch::channel(live);

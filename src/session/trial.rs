@@ -27,7 +27,11 @@ pub struct Trial {
 /// The answer to a test call.
 pub enum Tried {
     /// Say the recording notice, if there is one, then open a stream with this ticket.
-    Stream { call: CallSid, ticket: String, notice: Option<Line> },
+    Stream {
+        call: CallSid,
+        ticket: String,
+        notice: Option<Line>,
+    },
     Unknown,
     /// The time is beyond the calendar.
     BadTime,

@@ -59,6 +59,7 @@ impl Process {
         let serve = Serve {
             captures: false,
             console: None,
+            doctor: None,
             letters: None,
             settings,
             ready,

@@ -177,6 +177,7 @@ impl Harness {
             now: None,
             captures,
             console: None,
+            doctor: None,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;
