@@ -174,7 +174,8 @@ async fn nobody_gets_in_without_the_password() {
     let browser = Browser::new(&harness.server);
     let page = browser.get("/console/").await;
     assert_eq!((page.status, page.header("location")), (303, Some("/console/login")));
-    for path in ["/console/calls", "/console/health", "/console/live/now", "/console/calls/01J0/record.json"] {
+    for path in ["/console/calls", "/console/health", "/console/live/now", "/console/calls/01J0/record.json"]
+    {
         let answer = ask(&browser.host, "GET", path, &[format!("Host: {}", browser.host)], "").await;
         assert_eq!(answer.status, 401, "{path}");
     }
@@ -239,9 +240,17 @@ async fn a_page_of_somebody_else_changes_nothing() {
     let origin = format!("Origin: {}", inside.origin);
     for (what, headers, body) in [
         ("no origin", vec![host.clone(), cookie.clone()], begin.clone()),
-        ("another origin", vec![host.clone(), cookie.clone(), "Origin: https://evil.example".to_owned()], begin.clone()),
+        (
+            "another origin",
+            vec![host.clone(), cookie.clone(), "Origin: https://evil.example".to_owned()],
+            begin.clone(),
+        ),
         ("no page at all", vec![host.clone(), cookie.clone(), "Origin: null".to_owned()], begin.clone()),
-        ("a name that leads here", vec!["Host: evil.example".to_owned(), cookie.clone(), origin.clone()], begin.clone()),
+        (
+            "a name that leads here",
+            vec!["Host: evil.example".to_owned(), cookie.clone(), origin.clone()],
+            begin.clone(),
+        ),
         ("no token", vec![host.clone(), cookie.clone(), origin.clone()], "assistant=clinic".to_owned()),
         (
             "the token of another session",
@@ -262,7 +271,14 @@ async fn a_page_of_somebody_else_changes_nothing() {
 async fn without_a_password_and_a_token_there_is_nothing() {
     let harness = Harness::open(CLINIC, ModelOptions::default()).await;
     let browser = Browser::new(&harness.server);
-    for path in ["/console", "/console/", "/console/login", "/console/assets/live.js", "/console/open/x", "/api/calls"] {
+    for path in [
+        "/console",
+        "/console/",
+        "/console/login",
+        "/console/assets/live.js",
+        "/console/open/x",
+        "/api/calls",
+    ] {
         assert_eq!(browser.get(path).await.status, 404, "{path}");
     }
     assert_eq!(browser.log_in("").await.status, 404);
@@ -312,7 +328,8 @@ async fn every_page_is_made_and_the_api_needs_its_token() {
     }
     let host = format!("Host: {}", inside.host);
     for (token, status) in [("", 401), ("Authorization: Bearer wrong", 401)] {
-        let headers: Vec<String> = [host.as_str(), token].iter().filter(|it| !it.is_empty()).map(|it| (*it).to_owned()).collect();
+        let headers: Vec<String> =
+            [host.as_str(), token].iter().filter(|it| !it.is_empty()).map(|it| (*it).to_owned()).collect();
         assert_eq!(ask(&inside.host, "GET", "/api/assistants", &headers, "").await.status, status);
     }
     let headers = [host, format!("Authorization: Bearer {}", SETTINGS[1].1)];
@@ -354,7 +371,8 @@ async fn a_call_from_the_browser_is_a_test_and_counts_for_nothing() {
     }
     assert_eq!(tests, [false, true]);
     let after = harness.metrics().lines().find(|line| line.starts_with(series)).map(str::to_owned);
-    let count = |line: Option<String>| line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap());
+    let count =
+        |line: Option<String>| line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap());
     let (before, after): (u64, u64) = (count(before), count(after));
     assert!(after > before, "the caller counts");
     harness.quit().await;
@@ -447,8 +465,11 @@ async fn an_operator_watches_a_call_and_ends_it_with_a_goodbye() {
     let list = inside.get("/console/").await;
     let sid = list.body.split("href=\"/console/now/").nth(1).and_then(|rest| rest.split('"').next());
     let sid = sid.expect("the call is listed").to_owned();
-    let headers =
-        [format!("Host: {}", inside.host), format!("Cookie: {}", inside.cookie), "Accept: text/event-stream".to_owned()];
+    let headers = [
+        format!("Host: {}", inside.host),
+        format!("Cookie: {}", inside.cookie),
+        "Accept: text/event-stream".to_owned(),
+    ];
     let mut events = connect(&inside.host, "GET", &format!("/console/live/now/{sid}"), &headers, "").await;
     let mut seen = String::new();
     let ended = inside.post(&format!("/console/now/{sid}/end"), "").await;
@@ -523,7 +544,8 @@ async fn first_call(inside: &Browser) -> (String, Answer) {
     let found = async {
         loop {
             let list = inside.get("/console/calls").await;
-            let row = list.body.split("<tr class=\"call-row\">").nth(1).filter(|row| !row.contains("in progress"));
+            let row =
+                list.body.split("<tr class=\"call-row\">").nth(1).filter(|row| !row.contains("in progress"));
             if let Some(row) = row {
                 let href = row.split("href=\"").nth(1).and_then(|rest| rest.split('"').next());
                 break href.expect("a link").to_owned();

@@ -130,13 +130,15 @@ impl Harness {
     /// Prepared lines are captured, as `switchboard serve` does.
     pub async fn capturing(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
         let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
-        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Captures).await
+        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Captures)
+            .await
     }
 
     /// Records go to the store, as those of `switchboard serve` do: [`Self::ended`] learns of none.
     pub async fn keeping(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
         let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
-        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Keeps).await
+        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Keeps)
+            .await
     }
 
     async fn serve(
