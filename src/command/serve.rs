@@ -197,7 +197,8 @@ async fn check(arguments: &Arguments, model: Option<&SimulatedModel>) -> Result<
     if tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning);
+    let of_address = |doubt: &&Problem| is_local && doubt.of_setting() == Some("PUBLIC_URL");
+    let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning && !of_address(doubt));
     let deliveries = doctor::deliveries(settings, &roster);
     for warning in doubts.chain(&warnings).chain(&deliveries) {
         tracing::warn!(problem = %warning.line(), "Warning at start");

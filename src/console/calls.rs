@@ -24,7 +24,7 @@ const PAGE: u32 = 50;
 /// A call in the list.
 #[derive(Debug, Serialize)]
 struct Listed {
-    href: String,
+    id: String,
     started: Moment,
     assistant: String,
     caller: String,
@@ -119,7 +119,7 @@ impl Search {
 
 fn listed(row: Row) -> Listed {
     Listed {
-        href: format!("/console/calls/{}", row.id),
+        id: row.id.to_string(),
         started: moment(row.started),
         assistant: row.assistant.unwrap_or_else(|| "–".to_owned()),
         caller: party(row.from.as_deref()).to_owned(),

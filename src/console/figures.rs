@@ -79,8 +79,8 @@ fn figures(since: Timestamp, hours: &[Hour], waits: &[Waits]) -> Vec<Figure> {
     };
     let calls: u64 = hours.iter().map(|hour| hour.calls).sum();
     let failures: u64 = hours.iter().map(|hour| hour.failures).sum();
-    let minutes = hours.iter().map(|hour| hour.seconds).sum::<f64>() / 60.0;
-    let cost: f64 = hours.iter().map(|hour| hour.cost).sum();
+    let minutes = hours.iter().fold(0.0, |sum, hour| sum + hour.seconds) / 60.0;
+    let cost = hours.iter().fold(0.0, |sum, hour| sum + hour.cost);
     let mut found = Vec::new();
     let mut add = |id, label, value: String, hint: String, list: &[Bar]| {
         let chart = chart(id, label, &value, list);
@@ -137,10 +137,12 @@ mod tests {
             Waits { began: now, first_word: Some(300), answers: vec![500, 900] },
             Waits { began: since, first_word: Some(500), answers: vec![] },
         ];
-        let figures = figures(since, &hours, &waits);
+        let figures = super::figures(since, &hours, &waits);
         let values: Vec<&str> = figures.iter().map(|figure| figure.value.as_str()).collect();
         assert_eq!(values, ["5", "3", "$1.00", "1", "300 ms", "500 ms"]);
         assert_eq!(figures[3].hint, "20.0 % of all");
+        // The sum of nothing is not below zero.
+        assert!(super::figures(since, &[], &[]).iter().all(|figure| !figure.value.contains('-')));
         for figure in &figures {
             let svg = roxmltree::Document::parse(&figure.chart).expect("it is well-formed");
             assert!(svg.descendants().any(|node| node.has_tag_name("rect")), "{}", figure.label);

@@ -35,8 +35,9 @@ const FIGURES_AGE: Duration = Duration::from_secs(20);
 /// A call in the list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct InProgress {
-    /// Empty for one of another machine: only its own machine shows it as it happens.
-    href: String,
+    /// Its SID; `None` for one of another machine, which alone shows it as it happens.
+    call: Option<String>,
+    record: String,
     assistant: String,
     caller: String,
     called: String,
@@ -124,7 +125,8 @@ fn in_progress(call: &LiveCall) -> InProgress {
     let record = glance.latest(1);
     let spoken = record.turns.last().and_then(|turn| turn.text.as_deref());
     InProgress {
-        href: format!("/console/now/{}", call.call.as_str()),
+        call: Some(call.call.as_str().to_owned()),
+        record: glance.id.to_string(),
         length: since(&record, &glance),
         words: spoken.map(|text| clipped(text, WORDS)),
         speaks: speaks(&glance),
@@ -141,7 +143,8 @@ fn in_progress(call: &LiveCall) -> InProgress {
 
 fn elsewhere(row: &Row) -> InProgress {
     InProgress {
-        href: format!("/console/calls/{}", row.id),
+        call: None,
+        record: row.id.to_string(),
         assistant: row.assistant.clone().unwrap_or_default(),
         caller: party(row.from.as_deref()).to_owned(),
         called: party(row.to.as_deref()).to_owned(),
@@ -185,8 +188,7 @@ fn doing(state: Doing) -> &'static str {
 /// One call, with its conversation. One that is over stays as it was.
 pub fn call_part(console: &Console, call: &CallSid, live: Option<&LiveCall>) -> Value {
     let Some(live) = live else {
-        let href = format!("/console/now/{}", call.as_str());
-        return console.pages.part_or_error("_call_over.html", context! { href });
+        return console.pages.part_or_error("_call_over.html", context! { call => call.as_str() });
     };
     let (record, state) = {
         let glance = live.live.borrow();
@@ -199,7 +201,6 @@ pub fn call_part(console: &Console, call: &CallSid, live: Option<&LiveCall>) -> 
     let values = context! {
         call => value(facts),
         is_over => state == Doing::Over,
-        record_href => format!("/console/calls/{}", record.id),
         started => moment(record.started),
         first_word => record.first_word_ms.map(super::shown::wait),
         interruptions => record.interruptions,

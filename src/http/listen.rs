@@ -642,4 +642,33 @@ mod tests {
         client.write_all(&ASK.repeat(20)).await.unwrap();
         ended(stalled).await;
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_goes_on_is_neither_cut_nor_evicted_until_it_ends() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let route = get(async || {
+            let body = futures_util::stream::unfold(0, async |sent| {
+                sleep(LONG).await;
+                (sent < 3).then(|| (Ok::<_, Infallible>("event"), sent + 1))
+            });
+            (Extension(Streaming), Body::from_stream(body))
+        });
+        let idle = Arc::new(Idle::default());
+        let patience = Patience { first_head: SHORT, next_head: SHORT, answer: SHORT };
+        let routes = Router::new().route("/", route);
+        let connection =
+            tokio::spawn(serve(server, routes, patience, idle.clone(), CancellationToken::new()));
+        client.write_all(ASK).await.unwrap();
+        let (mut answer, mut part) = (String::new(), [0; 512]);
+        while !answer.ends_with("0\r\n\r\n") {
+            let read = client.read(&mut part).await.unwrap();
+            assert!(read > 0, "it is cut off: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&part[..read]));
+            // Somebody else needs a place.
+            idle.close_longest();
+        }
+        assert_eq!(answer.matches("event").count(), 3, "{answer}");
+        // From here on the connection is idle, as any other.
+        ended(connection).await;
+    }
 }

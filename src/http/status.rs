@@ -25,7 +25,7 @@ const INDEX: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <meta name="robots" content="noindex">
 <title>Switchboard</title>
-<p>This is a Switchboard server. It answers phone calls, and has no pages.
+<p>This is a Switchboard server. It answers phone calls.
 <p><a href="/readyz">Is it ready?</a>
 </html>
 "#;

@@ -223,6 +223,8 @@ struct Entry {
     asking: Option<Arc<tokio::sync::Mutex<()>>>,
     /// Its call rings again at another machine.
     rings_elsewhere: bool,
+    /// Its call is a test.
+    test: bool,
 }
 
 #[derive(Debug)]
@@ -411,6 +413,11 @@ impl Registry {
         }
     }
 
+    /// Whether this ticket is one of a test call; `None` if it is not known here.
+    pub fn is_test(&self, nonce: &Nonce) -> Option<bool> {
+        Some(self.lock().tickets.get(nonce)?.test)
+    }
+
     /// Whether this ticket was here, with or without a session.
     pub fn knows(&self, nonce: &Nonce) -> bool {
         self.lock().tickets.contains_key(nonce)
@@ -532,7 +539,7 @@ impl Entry {
 impl Calls {
     fn enter(&mut self, nonce: Nonce, live: Live, now: Instant, life: Duration) {
         self.sweep(now);
-        let call = live.handle.call.bytes();
+        let (call, test) = (live.handle.call.bytes(), live.handle.plan.test);
         self.newest.insert(call, nonce);
         let entry = Entry {
             call,
@@ -541,6 +548,7 @@ impl Calls {
             answers: Answers::default(),
             asking: None,
             rings_elsewhere: false,
+            test,
         };
         self.tickets.insert(nonce, entry);
     }
