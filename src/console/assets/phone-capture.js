@@ -2,8 +2,8 @@
 
 const RATE = 8_000;
 const FRAME = 160;
-/** The cut of the low-pass, in Hz: a telephone carries 3.4 kHz. */
-const CUT = 3_400;
+/** The cut of the low-pass, in Hz: a telephone carries 3.4 kHz, and 4 kHz would alias. */
+const CUT = 3_500;
 /** Samples of the filter on each side of its middle, at 48 kHz. */
 const REACH = 64;
 

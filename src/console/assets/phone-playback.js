@@ -80,11 +80,16 @@ if (typeof registerProcessor === "function") {
     class extends AudioWorkletProcessor {
       constructor() {
         super();
-        this.playback = new Playback(sampleRate, (mark) => this.port.postMessage({ mark }));
+        this.playback = new Playback(sampleRate, (mark) => {
+          this.port.postMessage({ mark, played: this.playback.played });
+        });
         this.port.onmessage = ({ data }) => {
           if (data.media) this.playback.media(data.media);
           else if (data.mark !== undefined) this.playback.addMark(data.mark);
-          else this.playback.clear();
+          else {
+            this.playback.clear();
+            this.port.postMessage({ played: this.playback.played });
+          }
         };
       }
 

@@ -119,7 +119,10 @@ function stream(current, url) {
         send("media", { media: { track: "inbound", chunk: String(++chunk), timestamp, payload: base64(data.frame) } });
       }
     };
-    current.sound.playback.port.onmessage = ({ data }) => send("mark", { mark: { name: data.mark } });
+    current.sound.playback.port.onmessage = ({ data }) => {
+      phone.dataset.heardMs = Math.round(data.played / 8);
+      if (data.mark !== undefined) send("mark", { mark: { name: data.mark } });
+    };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       const { port } = current.sound.playback;
