@@ -108,7 +108,7 @@ export async function open(browser, server, options = {}) {
 export function wav(parts) {
   const samples = [];
   for (const part of parts) {
-    if (typeof part === "number") samples.push(...new Array(part * 8).fill(0));
+    if (typeof part === "number") for (let n = 0; n < part * 8; n++) samples.push(0);
     else for (const byte of part) samples.push(linear(byte));
   }
   const data = Buffer.alloc(44 + samples.length * 2);

@@ -17,6 +17,7 @@ function tell() {
 export function follow(element, url) {
   let source;
   let timer;
+  let shown;
   let pause = FIRST_PAUSE;
   const open = () => {
     source = new EventSource(url);
@@ -25,7 +26,10 @@ export function follow(element, url) {
       lost.delete(element);
       tell();
     };
-    source.onmessage = (event) => put(element, event.data);
+    source.onmessage = ({ data }) => {
+      if (data !== shown) put(element, data);
+      shown = data;
+    };
     source.addEventListener("over", () => source.close());
     source.onerror = () => {
       // A browser gives up for good after some answers, so this tries by itself.
@@ -47,13 +51,11 @@ export function follow(element, url) {
 
 /** New content, with the focus and the scroll position of the old one. */
 function put(element, html) {
-  if (element.dataset.shown === html) return;
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
   const key = focused && (focused.getAttribute("href") ?? focused.id);
   const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
   const top = element.scrollTop;
   element.innerHTML = html;
-  element.dataset.shown = html;
   element.scrollTop = atEnd ? element.scrollHeight : top;
   if (key) {
     const again = [...element.querySelectorAll("a[href], [id]")].find(

@@ -5,6 +5,7 @@ import { follow } from "./live.js";
 
 const id = (prefix) =>
   prefix + [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const FRAME_MS = 20;
 const get = (name) => document.querySelector(`#${name}`);
 
 const phone = get("phone");
@@ -17,6 +18,8 @@ const keys = [...document.querySelectorAll("#keypad .key")];
 
 /** The call in progress. */
 let call = null;
+/** Ends the transcript of the last call. */
+let unfollow = () => {};
 
 function say(text) {
   state.textContent = text;
@@ -60,6 +63,20 @@ async function openSound() {
     throw new Error(why[error.name] ?? `The microphone cannot be used: ${error.name}.`);
   }
   const context = new AudioContext({ latencyHint: "interactive" });
+  const close = () => {
+    for (const track of microphone.getTracks()) track.stop();
+    return context.close();
+  };
+  try {
+    return { ...(await connect(context, microphone)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The two worklets between the microphone and the loudspeaker. */
+async function connect(context, microphone) {
   await context.audioWorklet.addModule("/console/assets/phone-capture.js");
   await context.audioWorklet.addModule("/console/assets/phone-playback.js");
   const capture = new AudioWorkletNode(context, "phone-capture", { numberOfOutputs: 1 });
@@ -69,14 +86,7 @@ async function openSound() {
   capture.connect(context.destination);
   playback.connect(context.destination);
   await context.resume();
-  return {
-    capture,
-    playback,
-    close() {
-      for (const track of microphone.getTracks()) track.stop();
-      context.close();
-    },
-  };
+  return { capture, playback };
 }
 
 /** One Media Stream, until it ends. */
@@ -86,7 +96,7 @@ function stream(current, url) {
     const streamSid = id("MZ");
     let sequence = 0;
     let chunk = 0;
-    let opened = 0;
+    let opened = false;
     const send = (event, fields) => {
       if (socket.readyState !== WebSocket.OPEN) return;
       const numbered = event === "connected" ? {} : { sequenceNumber: String(++sequence), streamSid };
@@ -98,7 +108,7 @@ function stream(current, url) {
       socket.close(1000);
     };
     socket.onopen = () => {
-      opened = performance.now();
+      opened = true;
       send("connected", { protocol: "Call", version: "1.0.0" });
       send("start", {
         start: {
@@ -114,10 +124,10 @@ function stream(current, url) {
     };
     current.sound.capture.port.onmessage = ({ data }) => {
       level.value = Math.min(1, data.level * 3);
-      const timestamp = String(Math.round(performance.now() - opened));
-      if (sequence > 0) {
-        send("media", { media: { track: "inbound", chunk: String(++chunk), timestamp, payload: base64(data.frame) } });
-      }
+      if (sequence === 0) return;
+      // Counted in frames, as on a telephone line: a busy page delays frames, and loses none.
+      const timestamp = String(FRAME_MS * chunk);
+      send("media", { media: { track: "inbound", chunk: String(++chunk), timestamp, payload: base64(data.frame) } });
     };
     current.sound.playback.port.onmessage = ({ data }) => {
       phone.dataset.heardMs = Math.round(data.played / 8);
@@ -135,7 +145,7 @@ function stream(current, url) {
     socket.onclose = () => {
       current.sound.playback.port.postMessage({});
       current.sound.capture.port.onmessage = null;
-      ended(opened > 0);
+      ended(opened);
     };
   });
 }
@@ -151,7 +161,8 @@ async function next(current, follows, fields) {
       say(`The telephone company presses ${answer.digits}.`);
       return answer;
     case "dial": {
-      const dialed = await ask(answer.number, answer.ring);
+      const dialed = await ask(current, answer.number, answer.ring);
+      if (dialed === null) return next(current, answer.follow, { over: "1" });
       if (dialed === "answered") say(`The call would go on with ${answer.number}.`);
       return next(current, answer.follow, { dialed });
     }
@@ -164,9 +175,13 @@ async function next(current, follows, fields) {
   }
 }
 
-/** A person would be dialed: what becomes of it is your choice. */
-function ask(number, ring) {
+/** A person would be dialed: what becomes of it is your choice. Nothing, if you hang up. */
+function ask(current, number, ring) {
   return new Promise((chosen) => {
+    current.stop = () => {
+      transfer.hidden = true;
+      chosen(null);
+    };
     transfer.replaceChildren();
     const text = document.createElement("p");
     text.textContent = `The telephone company now dials ${number}, and lets it ring for ${ring} s. What happens there?`;
@@ -193,8 +208,14 @@ function ask(number, ring) {
 }
 
 function inCall(is) {
-  for (const control of [...keys, get("phone-mute"), get("phone-hang-up")]) control.disabled = !is;
-  get("phone-call").disabled = is;
+  const [begin, end, mute] = ["phone-call", "phone-hang-up", "phone-mute"].map(get);
+  // A button that is disabled loses the focus.
+  const [from, to] = is ? [begin, end] : [end, begin];
+  const follows = document.activeElement === from;
+  for (const control of [...keys, mute, end]) control.disabled = !is;
+  begin.disabled = is;
+  mute.setAttribute("aria-pressed", "false");
+  if (follows) to.focus();
   if (!is) level.value = 0;
 }
 
@@ -204,9 +225,9 @@ form.addEventListener("submit", async (event) => {
   const current = { press() {}, stop() {}, over: false };
   call = current;
   inCall(true);
+  unfollow();
   transcript.replaceChildren();
   say("Ringing.");
-  let unfollow = () => {};
   try {
     const { csrf: _, ...fields } = Object.fromEntries(new FormData(form));
     current.sound = await openSound();
@@ -216,8 +237,11 @@ form.addEventListener("submit", async (event) => {
     if (begun.say) say(`The telephone company says: “${begun.say}”`);
     unfollow = follow(transcript, begun.live);
     while (begun?.stream) {
-      await stream(current, begun.stream);
+      if (!current.over && !(await stream(current, begun.stream)) && !current.over) {
+        throw new Error("There is no connection for the sound: something between here and the server refuses WebSockets.");
+      }
       begun = await next(current, begun.follow, current.over ? { over: "1" } : {});
+      if (current.over) break;
     }
     if (current.over) say("You hung up.");
   } catch (error) {
@@ -247,5 +271,5 @@ get("phone-mute").addEventListener("click", ({ currentTarget }) => {
 for (const key of keys) key.addEventListener("click", () => call?.press(key.dataset.key));
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea");
-  if (call && !typing && !event.ctrlKey && !event.metaKey && /^[0-9*#]$/.test(event.key)) call.press(event.key);
+  if (call && !typing && !event.repeat && !event.ctrlKey && !event.metaKey && /^[0-9*#]$/.test(event.key)) call.press(event.key);
 });
