@@ -100,8 +100,7 @@ test("an owner talks to an assistant, interrupts it, watches the call, and reads
   const row = now.getByRole("link", { name: "clinic" });
   await row.waitFor();
   await row.click();
-  await now.locator(".turn-assistant").first().waitFor();
-  assert.match(await now.locator(".conversation").innerText(), /how can I help you today/);
+  await now.locator(".turn-assistant").getByText("Hello, how can I help you today?").waitFor();
   await examine(now, "now-call");
   // The caller has spoken twice, the second time over the assistant's voice.
   await page.locator("#phone-transcript .turn-caller").nth(1).waitFor({ timeout: 40_000 });
@@ -151,7 +150,7 @@ test("a rejected edit is shown with its place, live", async () => {
   await server.write("assistants/pizzeria.yaml", 'numbers: ["+15550100002"]\ninstructions: You take orders.\nvoise: marin\n');
   await page.getByText("pizzeria.yaml").waitFor();
   const shown = await page.locator(".problem").first().innerText();
-  assert.match(shown, /pizzeria\.yaml:3/);
+  assert.match(shown, /pizzeria\.yaml, line 3, column 1/);
   assert.match(shown, /voise/);
   await examine(page, "assistants");
   await server.write("assistants/pizzeria.yaml", 'numbers: ["+15550100002"]\ninstructions: You take orders.\nvoice: marin\n');
@@ -179,7 +178,7 @@ test("hostile words are only words", async () => {
     await page.waitForLoadState();
     assert.equal(new URL(page.url()).search, "", "nothing is in the address");
   }
-  assert.ok(!(await page.content()).includes("49"), "no template runs");
+  assert.ok((await page.content()).includes("{{ 7 * 7 }}"), "no template runs");
   assert.deepEqual(dialogs, []);
   assert.deepEqual(page.problems.filter((problem) => !problem.includes("400")), []);
   assert.ok(!server.log().includes("onerror"), "no word is in the log");
