@@ -91,6 +91,11 @@ impl Call {
         if self.is_away() {
             return self.end(EndReason::OperatorEnded, now, out);
         }
+        if let Some(ending) = &mut self.ending {
+            // The caller cannot keep the call any more.
+            ending.is_final = true;
+            return;
+        }
         self.say_goodbye(EndReason::OperatorEnded, now, out);
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
         version: Version::of(b""),
+        test: false,
         language: None,
         reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),

@@ -14,6 +14,7 @@ use crate::call::{Return, TransferFailure};
 use crate::phone::Party;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
+use crate::record::RecordId;
 use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
