@@ -23,6 +23,8 @@ pub struct Item {
     pub text: Option<String>,
     /// What the caller did not hear of it.
     pub unheard: Option<String>,
+    /// It is being said.
+    pub live: bool,
     pub facts: Vec<String>,
     /// What a tool got and gave.
     pub details: Vec<(&'static str, String)>,
@@ -31,14 +33,19 @@ pub struct Item {
 /// Everything that happened, in its order.
 pub fn items(record: &CallRecord) -> Vec<Item> {
     let mut first_word = record.first_word_ms;
-    let mut items: Vec<Item> = record.turns.iter().map(|turn| spoken(turn, &mut first_word)).collect();
+    let last = record.turns.len().saturating_sub(1);
+    let turns = record.turns.iter().enumerate();
+    let mut items: Vec<Item> = turns
+        .map(|(nth, turn)| spoken(turn, record.reason.is_none() && nth == last, &mut first_word))
+        .collect();
     items.extend(record.tools.iter().map(tool));
     items.extend(record.events.iter().filter_map(|event| happened(event.at_ms, &event.what)));
     items.sort_by_key(|item| item.ms);
     items
 }
 
-fn spoken(turn: &Turn, first_word: &mut Option<u64>) -> Item {
+/// `may_go_on`: it is the last turn of a call that goes on.
+fn spoken(turn: &Turn, may_go_on: bool, first_word: &mut Option<u64>) -> Item {
     let mut item = Item {
         kind: "caller",
         ms: turn.start_ms,
@@ -47,6 +54,7 @@ fn spoken(turn: &Turn, first_word: &mut Option<u64>) -> Item {
         who: "Caller",
         text: turn.text.clone(),
         unheard: None,
+        live: false,
         facts: vec![wait(turn.end_ms.saturating_sub(turn.start_ms))],
         details: Vec::new(),
     };
@@ -56,7 +64,9 @@ fn spoken(turn: &Turn, first_word: &mut Option<u64>) -> Item {
     (item.kind, item.who) = ("assistant", "Assistant");
     item.facts.extend(first_word.take().map(|ms| format!("first word after {}", wait(ms))));
     item.facts.extend(latency_ms.map(|ms| format!("answered after {}", wait(ms))));
-    let is_cut = *interrupted || heard_ms + UNHEARD < *sent_ms;
+    // What the assistant says now is heard until its end, unless it is interrupted.
+    item.live = may_go_on && !*interrupted && heard_ms < sent_ms;
+    let is_cut = *interrupted || !item.live && heard_ms + UNHEARD < *sent_ms;
     if is_cut {
         let how = if *interrupted { "interrupted" } else { "cut off" };
         item.facts.push(format!("{how}, {} of {} heard", wait(*heard_ms), wait(*sent_ms)));
@@ -81,6 +91,7 @@ fn tool(call: &ToolCall) -> Item {
         who: "Tool",
         text: Some(call.name.clone()),
         unheard: None,
+        live: false,
         facts: vec![call.outcome.clone(), wait(call.ms)],
         details: details.collect(),
     }
@@ -111,6 +122,7 @@ fn happened(at_ms: u64, what: &Happened) -> Option<Item> {
         who,
         text: Some(text),
         unheard: None,
+        live: false,
         facts,
         details: Vec::new(),
     })
@@ -134,11 +146,11 @@ mod tests {
                 latency_ms: Some(512),
             },
         };
-        let item = spoken(&turn, &mut Some(300));
+        let item = spoken(&turn, false, &mut Some(300));
         assert_eq!(item.text.as_deref(), Some("We are"));
         assert_eq!(item.unheard.as_deref(), Some("open all day."));
         assert_eq!(item.facts.len(), 4);
         let caller = Turn { voice: Voice::Caller, ..turn };
-        assert_eq!((spoken(&caller, &mut None).kind, spoken(&caller, &mut None).unheard), ("caller", None));
+        assert_eq!((spoken(&caller, false, &mut None).kind, spoken(&caller, false, &mut None).unheard), ("caller", None));
     }
 }
