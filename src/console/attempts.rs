@@ -33,8 +33,7 @@ impl Bucket {
     /// How long until another is free; `None` if one is.
     fn wait(&self, (most, each): (u32, Duration), now: Instant) -> Option<Duration> {
         let counted = self.until?.checked_duration_since(now)?;
-        let wait = counted.checked_sub(each * (most - 1)).filter(|wait| !wait.is_zero());
-        wait
+        counted.checked_sub(each * (most - 1)).filter(|wait| !wait.is_zero())
     }
 
     fn count(&mut self, (_, each): (u32, Duration), now: Instant) {

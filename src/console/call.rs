@@ -101,13 +101,14 @@ fn fields(fields: &serde_json::Value) -> Vec<Value> {
 
 /// The record, or the answer that says why not.
 async fn found(console: &Console, id: &str, visit: &Visit) -> Result<CallRecord, Response> {
-    let say = |status, title, text: &str| Err(console.pages.message(status, title, text, visit));
+    let say = |status, title, text: &str| console.pages.message(status, title, text, visit);
     match console.record(id).await {
         Ok(Some(record)) => Ok(record),
         Ok(None) => {
-            say(StatusCode::NOT_FOUND, "No such call", "It was erased, or is too old, or is not written yet.")
+            let text = "It was erased, or is too old, or is not written yet.";
+            Err(say(StatusCode::NOT_FOUND, "No such call", text))
         }
-        Err(why) => say(StatusCode::SERVICE_UNAVAILABLE, "The store does not answer", &why),
+        Err(why) => Err(say(StatusCode::SERVICE_UNAVAILABLE, "The store does not answer", &why)),
     }
 }
 

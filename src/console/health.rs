@@ -121,7 +121,7 @@ async fn show(
 ) -> Response {
     let health = health(console).await;
     let free = health.disk_free_bytes.map(|bytes| format!("{:.1} GB", bytes as f64 / 1e9));
-    let findings = findings.map(|findings| value(findings));
+    let findings = findings.map(value);
     let values = context! {
         health => value(&health),
         free,

@@ -87,11 +87,11 @@ impl Store {
         Ok(lines.into_iter().map(hour).collect())
     }
 
-    /// How long the callers of the newest `most` calls since then waited.
+    /// How long the callers of the newest `most` calls waited that began since then and are over.
     pub async fn waits(&self, since: Timestamp, most: u32) -> Result<Vec<Waits>, StoreError> {
         let sql = format!(
             "SELECT record FROM records WHERE call_id IN (SELECT id FROM calls WHERE started_ms >= $1 AND test = 0 \
-             ORDER BY started_ms DESC, id DESC LIMIT {most})"
+             AND reason IS NOT NULL ORDER BY started_ms DESC, id DESC LIMIT {most})"
         );
         let records = self.ready()?.db.fetch::<(String,)>(sql, values![since.as_millisecond()]).await?;
         let waited = records.iter().filter_map(|(record,)| serde_json::from_str::<Waited>(record).ok());
