@@ -195,6 +195,7 @@ impl Harness {
             tools_first: false,
             now: None,
             captures: kind == Kind::Captures,
+            simulated: false,
             console: None,
             doctor: None,
         };
