@@ -12,6 +12,7 @@ RUN_TESTS = $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo "nextest 
 # The file that `npm ci` writes last.
 MCP_SERVERS := tests/mcp/node_modules/.package-lock.json
 TWILIO_RUNTIME := twilio/node_modules/.package-lock.json
+BROWSER_TESTS := tests/browser/node_modules/.package-lock.json
 OPENAI_TYPES := tests/openai/.venv/installed
 S3_SERVER := tests/s3/.venv/installed
 MAIL_SERVER := tests/smtp/.venv/installed
@@ -20,6 +21,7 @@ GET_CARGO := install Rust from https://rustup.rs
 GET_NODE := install Node 22 or later from https://nodejs.org (npm and npx come with it)
 GET_PYTHON := install Python 3.9 or later with venv (on Debian: apt-get install python3-venv)
 GET_POSTGRES := the tests start a server of their own (on Debian: apt-get install postgresql)
+GET_CHROMIUM := the console is tested in it (on Debian: apt-get install chromium; elsewhere, set CHROMIUM to its path)
 GET_GIT := install it with the package manager of this system
 GET_FLY := install it from https://fly.io/docs/flyctl/install and run `fly auth login`
 GET_TWILIO := run `npm install -g twilio-cli`, then `twilio login`
@@ -153,14 +155,17 @@ tools-for-test:
 	$(call need,python3,$(GET_PYTHON),test)
 	@# Debian keeps it out of PATH.
 	@PATH="$$PATH:$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tr '\n' ':')" command -v initdb >/dev/null 2>&1 || { echo 'make test needs PostgreSQL, which is not installed: $(GET_POSTGRES)' >&2; exit 1; }
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || { echo 'make test needs Chromium, which is not installed: $(GET_CHROMIUM)' >&2; exit 1; }
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo 'make test needs the modules venv and ensurepip of Python, which are not installed: $(GET_PYTHON)' >&2; exit 1; }
 
-test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(OPENAI_TYPES) $(S3_SERVER) $(MAIL_SERVER) ## run everything that must pass before a commit
+test: tools-for-test check $(MCP_SERVERS) $(TWILIO_RUNTIME) $(BROWSER_TESTS) $(OPENAI_TYPES) $(S3_SERVER) $(MAIL_SERVER) ## run everything that must pass before a commit
 	$(CARGO) $(RUN_TESTS) --locked --workspace
 	npm test --prefix twilio
+	$(CARGO) build --locked
+	npm test --prefix tests/browser
 
-# The real MCP servers of tests/mcp and Twilio's own runtime, in the locked versions.
-$(MCP_SERVERS) $(TWILIO_RUNTIME): %/node_modules/.package-lock.json: %/package-lock.json
+# The real MCP servers of tests/mcp, Twilio's own runtime and what drives the browser, in the locked versions.
+$(MCP_SERVERS) $(TWILIO_RUNTIME) $(BROWSER_TESTS): %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund
 	@touch $@
 

@@ -105,6 +105,15 @@ pub async fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
+/// What the console shows: an array like that of `--format json`.
+///
+/// # Errors
+/// Why nothing can be examined, as a sentence.
+pub async fn findings() -> Result<serde_json::Value, String> {
+    let found = examine().await.map_err(|why| format!("{why:#}."))?;
+    serde_json::from_str(&report::json(&found.problems, &found.redactor)).map_err(|why| why.to_string())
+}
+
 /// Everything that was found, and what `--fix` needs.
 struct Found {
     problems: Vec<Problem>,

@@ -80,6 +80,11 @@ impl CallSid {
         is_sid.then(|| Self(text.into()))
     }
 
+    /// A new one, for a call that no telephone company knows.
+    pub fn of_bits(bits: u128) -> Self {
+        Self(format!("CA{bits:032x}").into())
+    }
+
     /// The same id in 16 bytes.
     pub fn bytes(&self) -> [u8; 16] {
         u128::from_str_radix(&self.0[2..], 16).expect("`parse` found 32 hex digits").to_be_bytes()

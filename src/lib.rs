@@ -8,6 +8,7 @@
 pub mod assistant;
 pub mod call;
 pub mod command;
+pub mod console;
 pub mod disk;
 pub mod doctor;
 pub mod duration;

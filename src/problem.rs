@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use catalogue::What;
 pub use redact::{masked, shown, whole};
-pub use report::{github, json, plain, pretty};
+pub use report::{excerpt, github, json, plain, pretty};
 pub use source::{Origin, Place, Source, Span};
 pub use suggest::{Suggestion, list, nearest};
 

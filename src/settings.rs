@@ -98,6 +98,10 @@ pub struct Settings {
     pub smtp_url: Option<Secret>,
     /// The sender of e-mail. `None`: the user of `smtp_url`.
     pub smtp_from: Option<String>,
+    /// Turns the console on.
+    pub console_password: Option<Secret>,
+    /// Turns the API on.
+    pub api_token: Option<Secret>,
     /// Where news of the server goes; `None`: nowhere.
     pub alerts: Option<Alerts>,
     /// What the calls of all assistants may cost in a day, in dollars.
@@ -167,6 +171,17 @@ pub fn is_secret(variable: &str) -> bool {
         })
 }
 
+/// The text without the values of secret variables, plain or as JSON writes them.
+pub fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
+    let secrets = environment.iter().filter(|(name, value)| is_secret(name) && value.len() >= 4);
+    secrets.fold(text.to_owned(), |text, (_, value)| {
+        let quoted = serde_json::Value::from(value.as_str()).to_string();
+        let text = text.replace(quoted.trim_matches('"'), "•••");
+        // A value of several lines is shown indented.
+        value.lines().filter(|line| line.trim().len() >= 4).fold(text, |text, line| text.replace(line, "•••"))
+    })
+}
+
 /// The settings' file, as problems name it.
 pub const FILE: &str = "switchboard.yaml";
 /// The settings that are maps, and only in the file.
@@ -211,6 +226,8 @@ impl Settings {
             database_url: reader.database(),
             smtp_url: reader.secret("SMTP_URL"),
             smtp_from: reader.text("SMTP_FROM"),
+            console_password: reader.secret("CONSOLE_PASSWORD"),
+            api_token: reader.secret("API_TOKEN"),
             alerts: reader.alerts.take(),
             cost_per_day: reader.cost_per_day,
             ssl_cert_file: reader.text("SSL_CERT_FILE").map(PathBuf::from),

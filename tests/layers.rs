@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Every top-level module with its layer. A module uses only modules that stand before it.
-const ORDER: [(u8, &str); 36] = [
+const ORDER: [(u8, &str); 37] = [
     (0, "duration"),
     (0, "id"),
     (0, "invisible"),
@@ -35,6 +35,7 @@ const ORDER: [(u8, &str); 36] = [
     (7, "session"),
     (7, "reload"),
     (8, "http"),
+    (8, "console"),
     (8, "serve"),
     (8, "workspace"),
     (8, "terminal"),

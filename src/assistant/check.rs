@@ -415,6 +415,7 @@ impl<'a> Check<'a> {
         let mut plan = Plan {
             assistant: self.name.to_owned(),
             version: Version::of(self.bytes),
+            test: false,
             language: tongue.language,
             languages,
             vocabulary: self.vocabulary(&top),

@@ -27,6 +27,8 @@ pub struct Plan {
     pub assistant: String,
     /// Of that file.
     pub version: Version,
+    /// The call is a test, such as one from the console: it counts in no limit and no figure.
+    pub test: bool,
     /// The language that the callers speak; `None` if the file does not say.
     pub language: Option<Language>,
     /// All that may be spoken, if there are several.

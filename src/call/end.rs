@@ -86,6 +86,19 @@ impl Call {
         self.say_goodbye(EndReason::ServerDraining, now, out);
     }
 
+    /// The owner ends the call. Without a phone, nobody would hear a goodbye.
+    pub(super) fn operator_ends(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if self.is_away() {
+            return self.end(EndReason::OperatorEnded, now, out);
+        }
+        if let Some(ending) = &mut self.ending {
+            // The caller cannot keep the call any more.
+            ending.is_final = true;
+            return;
+        }
+        self.say_goodbye(EndReason::OperatorEnded, now, out);
+    }
+
     /// The server ends the call. The assistant says goodbye first.
     pub(super) fn say_goodbye(&mut self, reason: EndReason, now: Instant, out: &mut Vec<Action>) {
         if let Some(ending) = &mut self.ending {

@@ -145,6 +145,8 @@ pub enum Event {
     CostReached,
     /// The server shuts down: say goodbye.
     Draining,
+    /// The owner ends the call: say goodbye.
+    OperatorEnds,
 }
 
 impl Event {
@@ -190,7 +192,8 @@ impl Event {
             | Self::CallerStalled
             | Self::CostNear
             | Self::CostReached
-            | Self::Draining => false,
+            | Self::Draining
+            | Self::OperatorEnds => false,
         }
     }
 }

@@ -319,6 +319,7 @@ impl Call {
             Event::CostReached if self.is_away() => {}
             Event::CostReached => self.say_goodbye(EndReason::LimitCost, now, out),
             Event::Draining => self.draining(now, out),
+            Event::OperatorEnds => self.operator_ends(now, out),
         }
         self.settle(now, out);
     }

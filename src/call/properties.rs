@@ -116,6 +116,7 @@ fn ending() -> impl Strategy<Value = Event> {
         Event::StreamLost,
         Event::CallerHungUp,
         Event::Draining,
+        Event::OperatorEnds,
         Event::CostReached,
         Event::ModelStalled,
         Event::ModelLost(Loss::Closed.into()),

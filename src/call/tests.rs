@@ -54,6 +54,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         assistant: "clinic".to_owned(),
         version: Version::of(b""),
+        test: false,
         language: None,
         languages: Vec::new(),
         vocabulary: Vec::new(),

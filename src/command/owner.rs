@@ -1,6 +1,5 @@
 //! The commands about the folder of assistants: `check`, `who`, `show`, `new` and `schema`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
@@ -158,7 +157,7 @@ pub async fn show(name: &str, from: Option<Party>, at: Option<CallTime>) -> Resu
         indented(&plan.instructions).trim_end(),
         plan.provider.name,
     );
-    print(&without_secrets(&text, &workspace.environment))
+    print(&settings::without_secrets(&text, &workspace.environment))
 }
 
 /// A party as the owner typed it, on his own screen.
@@ -370,17 +369,6 @@ fn without_query(url: &str) -> &str {
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") }).collect()
-}
-
-/// The text without the values of secret variables, plain or as JSON writes them.
-fn without_secrets(text: &str, environment: &BTreeMap<String, String>) -> String {
-    let secrets = environment.iter().filter(|(name, value)| settings::is_secret(name) && value.len() >= 4);
-    secrets.fold(text.to_owned(), |text, (_, value)| {
-        let quoted = Value::from(value.as_str()).to_string();
-        let text = text.replace(quoted.trim_matches('"'), "•••");
-        // A value of several lines is shown indented.
-        value.lines().filter(|line| line.trim().len() >= 4).fold(text, |text, line| text.replace(line, "•••"))
-    })
 }
 
 /// `switchboard new NAME`.

@@ -6,22 +6,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::tunnel;
 use crate::assistant::Roster;
+use crate::console::OneTimeLink;
 use crate::doctor;
 use crate::observe;
 use crate::phone::PhoneNumber;
 use crate::problem::{Problem, Severity};
 use crate::process;
+use crate::rehearse::{self, SimulatedModel};
 use crate::reload::fetch::Rounds;
 use crate::reload::{self, RemoteFolder};
 use crate::serve::{self, Hangup, Reload, Serve};
 use crate::settings::{FILE, LogFormat, ServeSettings, Settings};
-use crate::terminal::Failure;
+use crate::terminal::{Failure, print};
 use crate::workspace::{ENV_FILE, Workspace};
 
 /// Stands for the address of a tunnel that is not open yet.
@@ -35,16 +37,31 @@ pub struct Arguments {
     /// Point this number at the tunnel, and restore it when the server ends
     #[arg(long, value_name = "NUMBER", requires = "tunnel")]
     number: Option<String>,
+    /// Print a link that opens the console on this machine once. Without CONSOLE_PASSWORD, the server then listens on this
+    /// machine only, and needs no Twilio account
+    #[arg(long)]
+    console: bool,
+    /// For trying: a simulated model answers in place of OpenAI, without a key
+    #[arg(long)]
+    simulate: bool,
 }
 
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let number = arguments.number.as_deref().map(number).transpose()?;
-    let Checked { mut settings, mut ready, mut environment, roster, remote_folder } =
-        check(arguments.tunnel).await?;
+    let model = match arguments.simulate {
+        true => Some(rehearse::any_model().await?),
+        false => None,
+    };
+    let Checked { mut settings, mut ready, mut environment, roster, remote_folder, is_local } =
+        check(&arguments, model.as_ref()).await?;
     if let Some(warning) = process::raise_descriptor_limit(settings.max_calls) {
         tracing::warn!("{warning}");
     }
     let listener = bind(&settings, settings.port, "PORT").await?;
+    let console = match arguments.console {
+        true => Some(console(&settings, &listener, is_local, &mut ready)?),
+        false => None,
+    };
     let metrics_listener = match settings.metrics_port {
         Some(port) => Some(bind(&settings, port, "METRICS_PORT").await?),
         None => None,
@@ -81,12 +98,44 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         letters: None,
         tools_first: false,
         now: None,
-        captures: true,
+        captures: !arguments.simulate,
+        simulated: arguments.simulate,
+        console: console.flatten(),
+        doctor: Some(Arc::new(|| Box::pin(doctor::findings()))),
     };
     match tunnel {
         Some(open) => open.serve(serve, shutdown).await,
         None => Ok(serve::run(serve, shutdown).await?),
     }
+}
+
+/// Prints where the console is. Without a password, the link that opens it once.
+fn console(
+    settings: &Settings,
+    listener: &TcpListener,
+    is_local: bool,
+    ready: &mut ServeSettings,
+) -> Result<Option<OneTimeLink>, Failure> {
+    let address = listener.local_addr().context("the listener has no address")?;
+    let here = format!("http://localhost:{}", address.port());
+    if is_local {
+        ready.public_url.clone_from(&here);
+    }
+    if settings.console_password.is_some() {
+        print(&format!("Console: {here}/console/"))?;
+        return Ok(None);
+    }
+    if !address.ip().is_loopback() {
+        return Err(anyhow!(
+            "--console without a password opens the console on this machine only: set HOST=127.0.0.1, or set \
+             CONSOLE_PASSWORD"
+        )
+        .into());
+    }
+    // A browser may know `localhost` as another address than the one listened on.
+    let link = OneTimeLink::default();
+    print(&format!("Console, once, within 15 minutes: {}", link.url(&format!("http://{address}"))))?;
+    Ok(Some(link))
 }
 
 fn number(text: &str) -> Result<PhoneNumber, Failure> {
@@ -103,11 +152,22 @@ struct Checked {
     roster: Roster,
     /// Set with ASSISTANTS_URL, even if the first fetch failed.
     remote_folder: Option<RemoteFolder>,
+    /// There is no address that Twilio could call.
+    is_local: bool,
 }
 
 /// Reads and checks the settings and the folder, sets up logging, and logs all warnings.
-async fn check(tunnel: bool) -> Result<Checked, Failure> {
+async fn check(arguments: &Arguments, model: Option<&SimulatedModel>) -> Result<Checked, Failure> {
     let mut workspace = Workspace::read();
+    let tunnel = arguments.tunnel;
+    if let Some(model) = model {
+        workspace.set("OPENAI_REALTIME_URL", &model.url());
+        workspace.set("OPENAI_API_KEY", model.key());
+    }
+    let is_local = arguments.console && !tunnel && workspace.settings.public_url.is_none();
+    if arguments.console && !tunnel {
+        only_here(&mut workspace);
+    }
     let has_address = workspace.settings.public_url.is_some();
     if tunnel {
         workspace.set("PUBLIC_URL", UNTIL_TUNNEL);
@@ -138,7 +198,8 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
     if tunnel && has_address {
         tracing::warn!("PUBLIC_URL is not used: --tunnel makes an address of its own");
     }
-    let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning);
+    let of_address = |doubt: &&Problem| is_local && doubt.of_setting() == Some("PUBLIC_URL");
+    let doubts = doubts.iter().filter(|doubt| doubt.severity() == Severity::Warning && !of_address(doubt));
     let deliveries = doctor::deliveries(settings, &roster);
     for warning in doubts.chain(&warnings).chain(&deliveries) {
         tracing::warn!(problem = %warning.line(), "Warning at start");
@@ -149,7 +210,24 @@ async fn check(tunnel: bool) -> Result<Checked, Failure> {
         );
     }
     let Workspace { settings, environment, .. } = workspace;
-    Ok(Checked { settings, ready, environment, roster, remote_folder })
+    Ok(Checked { settings, ready, environment, roster, remote_folder, is_local })
+}
+
+/// For the console alone, the server needs no account at Twilio, and no address that others can reach.
+fn only_here(workspace: &mut Workspace) {
+    let settings = &workspace.settings;
+    let port = settings.port;
+    let (no_host, no_token) = (settings.host.is_none(), settings.twilio_auth_tokens.is_empty());
+    let (no_url, no_password) = (settings.public_url.is_none(), settings.console_password.is_none());
+    if no_host && no_password && !settings.on_fly() {
+        workspace.set("HOST", "127.0.0.1");
+    }
+    if no_token && no_url {
+        workspace.set("TWILIO_AUTH_TOKEN", &rehearse::token());
+    }
+    if no_url {
+        workspace.set("PUBLIC_URL", &format!("http://localhost:{port}"));
+    }
 }
 
 /// The fetched folder, if there is one and it passes; else the folder on the disk, which answers until a fetch works.

@@ -1,16 +1,18 @@
 //! Accepts connections with limits on time and size, which `axum::serve` does not have.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::HttpBody;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
+use axum::{Extension, Router};
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -49,6 +51,10 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The pause if the system has no socket for us, or while a connection that must make room finishes its answer.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The other end of a request's connection, which may be a proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves `routes` until `stop`; upgraded connections live on. If `limit` connections are open, the next one makes the
 /// longest idle one close, or waits if none is idle.
 pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: CancellationToken) {
@@ -60,7 +66,7 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let Ok((socket, _)) = accepted else {
+        let Ok((socket, peer)) = accepted else {
             // Usually no descriptors are left.
             idle.close_longest();
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -75,6 +81,7 @@ pub async fn listen(listener: TcpListener, routes: Router, limit: usize, stop: C
         let (routes, idle, stop) = (routes.clone(), idle.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
+            let routes = routes.layer(Extension(Peer(peer)));
             serve(socket, routes, PATIENCE, idle, stop).await;
         });
     }
@@ -197,6 +204,53 @@ impl<B: HttpBody + Unpin> HttpBody for Awaited<B> {
     }
 }
 
+/// An answer that goes on for as long as its client reads it. Its connection is not idle.
+#[derive(Debug, Clone, Copy)]
+pub struct Streaming;
+
+/// The body of an answer.
+struct Answer {
+    body: Body,
+    /// Held while a [`Streaming`] one goes on.
+    _streams: Option<Streams>,
+}
+
+/// A connection's answer goes on and on.
+struct Streams {
+    turn: Arc<Turn>,
+    flag: Arc<AtomicBool>,
+    /// Makes the connection count its time again.
+    ended: Arc<Notify>,
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.flag.store(false, Ordering::Release);
+        self.turn.begin();
+        self.ended.notify_one();
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection whose client must read: once it accepts nothing for [`UNREAD`], writing fails.
 #[derive(Debug)]
 pub struct Impatient<S> {
@@ -276,15 +330,24 @@ where
     let turn = Turn::new(idle);
     turn.begin();
     let served = turn.clone();
+    let streaming = Arc::<AtomicBool>::default();
+    let (flag, ended) = (streaming.clone(), asked.clone());
     let service = service_fn(move |request: Request<_>| {
         request_came.notify_one();
         let turn = served.clone();
         turn.end();
         let answer = routes.call(request.map(|body| Awaited { body, turn: turn.clone() }));
+        let (flag, ended) = (flag.clone(), ended.clone());
         async move {
-            let answer = answer.await;
-            turn.begin();
-            answer
+            let answer = answer.await?;
+            let streams = answer.extensions().get::<Streaming>().is_some().then(|| {
+                flag.store(true, Ordering::Release);
+                Streams { turn: turn.clone(), flag, ended }
+            });
+            if streams.is_none() {
+                turn.begin();
+            }
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, _streams: streams }))
         }
     });
     let connection = http1::Builder::new()
@@ -310,6 +373,8 @@ where
             },
             came = timeout(quiet, asked.notified()) => match came {
                 Ok(()) => quiet = patience.answer + patience.next_head,
+                // Its client reads: what it does not accept in time ends the connection.
+                Err(_) if streaming.load(Ordering::Acquire) => {}
                 // Nothing is under way: a client that does not read its answers cannot send another request.
                 Err(_) => return,
             }
@@ -321,9 +386,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use axum::body::Bytes;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::net::TcpStream;
@@ -579,5 +641,34 @@ mod tests {
         let (mut client, stalled) = connected(100_000, patience);
         client.write_all(&ASK.repeat(20)).await.unwrap();
         ended(stalled).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_goes_on_is_neither_cut_nor_evicted_until_it_ends() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let route = get(async || {
+            let body = futures_util::stream::unfold(0, async |sent| {
+                sleep(LONG).await;
+                (sent < 3).then(|| (Ok::<_, Infallible>("event"), sent + 1))
+            });
+            (Extension(Streaming), Body::from_stream(body))
+        });
+        let idle = Arc::new(Idle::default());
+        let patience = Patience { first_head: SHORT, next_head: SHORT, answer: SHORT };
+        let routes = Router::new().route("/", route);
+        let connection =
+            tokio::spawn(serve(server, routes, patience, idle.clone(), CancellationToken::new()));
+        client.write_all(ASK).await.unwrap();
+        let (mut answer, mut part) = (String::new(), [0; 512]);
+        while !answer.ends_with("0\r\n\r\n") {
+            let read = client.read(&mut part).await.unwrap();
+            assert!(read > 0, "it is cut off: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&part[..read]));
+            // Somebody else needs a place.
+            idle.close_longest();
+        }
+        assert_eq!(answer.matches("event").count(), 3, "{answer}");
+        // From here on the connection is idle, as any other.
+        ended(connection).await;
     }
 }

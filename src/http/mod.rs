@@ -33,7 +33,9 @@ use crate::session::Switchboard;
 use crate::wire::twilio::signature::Keys;
 
 pub use guard::Refusals;
-pub use listen::listen;
+pub use listen::{Peer, Streaming, listen};
+pub use replay::elsewhere_at as elsewhere;
+pub use status::bearer;
 
 /// The largest body that is read. Twilio's webhooks have about 1 KiB.
 const MAX_BODY: usize = 64 * 1024;

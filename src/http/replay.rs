@@ -21,6 +21,11 @@ pub fn to(machine: &str) -> Response {
     respond(&format!("instance={machine};timeout=1s;fallback=prefer_self"))
 }
 
+/// The same for a request that came straight here. `None` if it was sent on already.
+pub fn elsewhere_at(headers: &HeaderMap, machine: &str) -> Option<Response> {
+    (!was_tried(headers)).then(|| to(machine))
+}
+
 /// Takes the request to any other machine, or back if there is none.
 pub fn elsewhere() -> Response {
     respond("elsewhere=true;timeout=1s;fallback=force_self")

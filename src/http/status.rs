@@ -25,7 +25,7 @@ const INDEX: &str = r#"<!doctype html>
 <meta charset="utf-8">
 <meta name="robots" content="noindex">
 <title>Switchboard</title>
-<p>This is a Switchboard server. It answers phone calls, and has no pages.
+<p>This is a Switchboard server. It answers phone calls.
 <p><a href="/readyz">Is it ready?</a>
 </html>
 "#;
@@ -99,7 +99,7 @@ pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Respons
 }
 
 /// The token of an `Authorization` header. The scheme has no case (RFC 9110, 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }

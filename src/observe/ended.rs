@@ -13,6 +13,8 @@ use crate::provider::{Class, Failure};
 pub struct CallEnded<'a> {
     pub call: &'a CallSid,
     pub assistant: &'a str,
+    /// It counts in no metric.
+    pub test: bool,
     pub reason: EndReason,
     /// Since the ring.
     pub lasted: Duration,
@@ -31,6 +33,7 @@ impl CallEnded<'_> {
         tracing::info!(
             call = %self.call,
             assistant = self.assistant,
+            test = self.test.then_some(true),
             reason = %self.reason,
             class = failure.and_then(Failure::class).map(Class::code),
             code = failure.and_then(|failure| failure.code.as_deref()),
@@ -50,7 +53,9 @@ impl CallEnded<'_> {
             anomalies = (!anomalies.is_empty()).then(|| anomalies.join(" ")),
             "Call ended"
         );
-        metrics::call_ended(self.assistant, self.reason, self.tally, self.cost);
+        if !self.test {
+            metrics::call_ended(self.assistant, self.reason, self.tally, self.cost);
+        }
     }
 }
 
@@ -72,6 +77,7 @@ mod tests {
                 tally.failure = failure;
                 CallEnded {
                     call: &call,
+                    test: false,
                     assistant: "clinic",
                     reason: EndReason::ModelRefused,
                     lasted: Duration::ZERO,

@@ -95,6 +95,15 @@ fn too_wide(problem: &Problem) -> bool {
     lines.any(|line| line.chars().nth(WIDEST).is_some())
 }
 
+/// The line of a problem with a pointer under it; empty if there is none to show.
+pub fn excerpt(problem: &Problem) -> String {
+    let mut out = String::new();
+    if let Some(place) = &problem.place {
+        pointer(&mut out, place);
+    }
+    out
+}
+
 fn also(out: &mut String, problem: &Problem) {
     if let Some((place, what)) = &problem.also {
         out.push_str(&format!("  {place}: {what}\n"));

@@ -19,6 +19,8 @@ pub struct Answering<'a> {
     pub assistant: Option<&'a str>,
     pub version: Option<&'a str>,
     pub policy: RecordPolicy,
+    /// The call is a test.
+    pub test: bool,
     /// What the owner wants to hear of it, and how the owner reads.
     pub tells: Option<(&'a Notify, &'a Reader)>,
 }
@@ -26,7 +28,7 @@ pub struct Answering<'a> {
 impl Answering<'_> {
     /// No assistant: what is kept is what `switchboard.yaml` says for all.
     pub fn nobody(policy: RecordPolicy) -> Self {
-        Self { assistant: None, version: None, policy, tells: None }
+        Self { assistant: None, version: None, policy, test: false, tells: None }
     }
 }
 
@@ -36,6 +38,7 @@ impl<'a> From<&'a Plan> for Answering<'a> {
             assistant: Some(&plan.assistant),
             version: Some(plan.version.as_str()),
             policy: plan.record,
+            test: plan.test,
             tells: plan.notify.as_ref().map(|notify| (notify, &plan.reader)),
         }
     }
@@ -45,7 +48,7 @@ impl<'a> From<&'a Assistant> for Answering<'a> {
     fn from(assistant: &'a Assistant) -> Self {
         let (name, version) = (Some(assistant.name()), Some(assistant.version()));
         let tells = assistant.notify().map(|notify| (notify, assistant.reader()));
-        Self { assistant: name, version, policy: assistant.kept(), tells }
+        Self { assistant: name, version, policy: assistant.kept(), test: false, tells }
     }
 }
 
@@ -54,7 +57,7 @@ impl Rang {
     pub fn new(call: &str, caller: &Party, called: &Party, by: Answering<'_>, at: Timestamp) -> Self {
         // Records tell milliseconds.
         let at = Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at);
-        let Answering { assistant, version, policy, .. } = by;
+        let Answering { assistant, version, policy, test, .. } = by;
         let keep = SignedDuration::try_from(policy.keep).unwrap_or(SignedDuration::MAX);
         Self {
             call: call.to_owned(),
@@ -65,7 +68,7 @@ impl Rang {
             to: kept(called, KeptNumbers::Full),
             caller: caller.number().filter(|_| policy.numbers != KeptNumbers::None).cloned(),
             numberless: policy.numbers == KeptNumbers::None,
-            test: false,
+            test,
             simulated: false,
             keep_until: at.checked_add(keep).ok(),
         }
@@ -262,7 +265,13 @@ mod tests {
             (KeptNumbers::None, None, false),
         ] {
             let policy = RecordPolicy { numbers, ..RecordPolicy::default() };
-            let by = Answering { assistant: Some("clinic"), version: Some("sha256:00"), policy, tells: None };
+            let by = Answering {
+                assistant: Some("clinic"),
+                version: Some("sha256:00"),
+                policy,
+                test: false,
+                tells: None,
+            };
             let (caller, called) = (Party::Number(number.clone()), Party::Number(number.clone()));
             let rang = Rang::new("CA1", &caller, &called, by, at);
             assert_eq!(rang.from.as_deref(), from);

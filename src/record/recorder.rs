@@ -182,11 +182,18 @@ impl Recorder {
 
     /// The record so far, also while the call runs.
     pub fn record(&self) -> CallRecord {
+        self.latest(usize::MAX)
+    }
+
+    /// The same with the last `most` turns, tool calls and events only.
+    pub fn latest(&self, most: usize) -> CallRecord {
         let mut record = self.known.clone();
+        keep_last(&mut record.tools, most);
+        keep_last(&mut record.events, most);
         if !self.ended {
             record.seconds = self.elapsed();
         }
-        record.turns = self.turns.iter().map(|known| known.turn.clone()).collect();
+        record.turns = last(&self.turns, most).iter().map(|known| known.turn.clone()).collect();
         for Known { turn, item } in self.caller_speaks.iter().chain(&self.assistant_speaks) {
             let mut turn = turn.clone();
             if let Some(words) = item.as_ref().and_then(|item| self.words.get(item)) {
@@ -195,10 +202,11 @@ impl Recorder {
             let place = record.turns.partition_point(|other| other.start_ms <= turn.start_ms);
             record.turns.insert(place, turn);
         }
-        answered(&mut record.turns, &self.answers);
+        keep_last(&mut record.turns, most);
+        answered(&mut record.turns, last(&self.answers, most));
         let interrupted = |event: &&Event| event.what == Happened::Interrupted;
         record.interruptions =
-            u32::try_from(record.events.iter().filter(interrupted).count()).unwrap_or(u32::MAX);
+            u32::try_from(self.known.events.iter().filter(interrupted).count()).unwrap_or(u32::MAX);
         record.tokens = self.bill.tokens();
         let Priced { cost, unpriced, .. } = self.bill.priced(&self.prices, record.seconds);
         (record.cost, record.unpriced) = (cost, unpriced);
@@ -318,6 +326,15 @@ fn answered(turns: &mut [Turn], answers: &[(u64, u64)]) {
             *latency_ms = Some(*ms);
         }
     }
+}
+
+/// The last `most` of a list.
+fn last<T>(list: &[T], most: usize) -> &[T] {
+    &list[list.len().saturating_sub(most)..]
+}
+
+fn keep_last<T>(list: &mut Vec<T>, most: usize) {
+    list.drain(..list.len().saturating_sub(most));
 }
 
 fn push<T>(list: &mut Vec<T>, value: T) {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use object_store::path::Path as Key;
 use object_store::{
     Attribute, Attributes, BackoffConfig, Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -49,6 +50,46 @@ pub struct Archive {
     client: reqwest::Client,
     /// A recording is complete.
     complete: Arc<Notify>,
+}
+
+/// A recording that can be read in parts.
+#[derive(Debug, Clone)]
+pub struct Readable {
+    /// In bytes.
+    pub size: u64,
+    place: Stored,
+}
+
+#[derive(Debug, Clone)]
+enum Stored {
+    File(PathBuf),
+    Object(Arc<AmazonS3>, Key),
+}
+
+impl Readable {
+    /// The most that is read at once.
+    pub const PART: u64 = 256 * 1024;
+
+    fn object(store: AmazonS3, key: Key) -> Stored {
+        Stored::Object(Arc::new(store), key)
+    }
+
+    /// Some of its bytes.
+    ///
+    /// # Errors
+    /// If it is gone, or cannot be read.
+    pub async fn read(&self, range: Range<u64>) -> io::Result<bytes::Bytes> {
+        match &self.place {
+            Stored::File(path) => {
+                let mut file = tokio::fs::File::open(path).await?;
+                file.seek(io::SeekFrom::Start(range.start)).await?;
+                let mut part = vec![0; (range.end - range.start) as usize];
+                file.read_exact(&mut part).await?;
+                Ok(part.into())
+            }
+            Stored::Object(store, key) => store.get_range(key, range).await.map_err(io::Error::other),
+        }
+    }
 }
 
 /// Why a bucket cannot be used.
@@ -146,6 +187,33 @@ impl Archive {
             was_there |= self.delete(address).await.map_err(NotRemoved::Object)?;
         }
         Ok(was_there)
+    }
+
+    /// A recording that can be read; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub async fn find(&self, recording: &str) -> Result<Option<Readable>, Refused> {
+        let other = |error: io::Error| Refused::Other(error.to_string());
+        if recording.starts_with("s3://") {
+            let (store, path) = self.open(recording).map_err(|error| refused(&error))?;
+            let key = Key::from(path);
+            return match timeout(TRIES, store.head(&key)).await {
+                Ok(Ok(meta)) => Ok(Some(Readable { size: meta.size, place: Readable::object(store, key) })),
+                Ok(Err(Error::NotFound { .. })) => Ok(None),
+                Ok(Err(error)) => Err(refused(&error)),
+                Err(_) => Err(Refused::Other("no answer in time".to_owned())),
+            };
+        }
+        let (Some(state_dir), Some(name)) = (&self.state_dir, Path::new(recording).file_name()) else {
+            return Ok(None);
+        };
+        let path = state_dir.join(FOLDER).join(name);
+        match tokio::fs::metadata(&path).await {
+            Ok(meta) => Ok(Some(Readable { size: meta.len(), place: Stored::File(path) })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(other(error)),
+        }
     }
 
     /// Removes recordings that were kept for long enough. What cannot be removed is tried again while the process lives.

@@ -11,7 +11,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use archive::{Archive, NotRemoved, Refused, client};
+pub use archive::{Archive, NotRemoved, Readable, Refused, client};
 pub use orphans::Kept;
 pub use tap::Tap;
 pub use track::Track;

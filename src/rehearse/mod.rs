@@ -30,7 +30,7 @@ use crate::call::EndReason;
 use crate::phone::{Party, PhoneNumber};
 use crate::problem::Problem;
 use crate::provider::prices::Prices;
-use crate::provider::{Auth, Dialect, Provider};
+use crate::provider::{Auth, Dialect, OPENAI_REALTIME_URL, Provider};
 use crate::record::print::{self, Manner, summary_row};
 use crate::record::{CallRecord, RecordId, Recorder};
 use crate::secret::Secret;
@@ -43,7 +43,8 @@ use message::Message;
 use news::News;
 use recording::Files;
 pub use screen::Screen;
-use server::{Server, token};
+use server::Server;
+pub use server::token;
 use switchboard_simulator::caller::{
     CallEnd, CallRecord as PhoneRecord, Happened, Phone, PhoneEvent, PhoneOptions,
 };
@@ -179,6 +180,30 @@ fn recorded(path: &Path) -> anyhow::Result<(CallerSpeech, String)> {
 struct Model {
     server: ModelServer,
     provider: Provider,
+}
+
+/// A model of OpenAI's that answers whatever it hears.
+pub struct SimulatedModel(Model);
+
+impl SimulatedModel {
+    /// In place of OPENAI_REALTIME_URL.
+    pub fn url(&self) -> String {
+        self.0.server.url()
+    }
+
+    /// In place of OPENAI_API_KEY.
+    pub fn key(&self) -> &str {
+        self.0.provider.key.as_ref().map(Secret::expose).unwrap_or_default()
+    }
+}
+
+/// Starts one, for `serve --simulate`.
+///
+/// # Errors
+/// If it cannot listen.
+pub async fn any_model() -> anyhow::Result<SimulatedModel> {
+    let openai = Provider::openai(OPENAI_REALTIME_URL.to_owned(), None);
+    Ok(SimulatedModel(simulated_model(&openai, Some("the microphone"), None).await?))
 }
 
 /// Starts a model that speaks the provider's dialect and has its abilities.

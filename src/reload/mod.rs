@@ -18,6 +18,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::{panic, thread};
 
+use jiff::Timestamp;
 use tokio::sync::watch as channel;
 
 use crate::assistant::plan::RecordPolicy;
@@ -36,6 +37,7 @@ pub use watch::{Pace, Watcher};
 pub struct Keeper {
     roster: channel::Sender<Arc<Roster>>,
     standing: channel::Sender<Standing>,
+    edits: channel::Sender<Edits>,
     environment: Arc<BTreeMap<String, String>>,
     /// The first is the default.
     providers: Arc<[Arc<Provider>]>,
@@ -59,6 +61,19 @@ pub struct Standing {
     pub problems: usize,
 }
 
+/// The last edits, for people.
+#[derive(Debug, Clone, Default)]
+pub struct Edits {
+    /// Everything that is wrong with the edit that is rejected now, warnings included.
+    pub rejected: Vec<Problem>,
+    /// When it was rejected.
+    pub rejected_at: Option<Timestamp>,
+    /// What the last swap changed, and when it was.
+    pub applied: Option<(Timestamp, Changes)>,
+    /// The warnings of the roster in force.
+    pub warnings: Vec<Problem>,
+}
+
 impl Keeper {
     /// Keeps a roster that passed its check. Later folders are checked with this environment, these providers, of
     /// which the first is the default, and these defaults of what is kept.
@@ -71,6 +86,7 @@ impl Keeper {
         Keeper {
             roster: channel::Sender::new(Arc::new(roster)),
             standing: channel::Sender::new(Standing { generation: 1, problems: 0 }),
+            edits: channel::Sender::new(Edits::default()),
             environment: environment.into(),
             providers: providers.into(),
             record,
@@ -87,6 +103,11 @@ impl Keeper {
     /// Shows a new generation only after its roster is in force.
     pub fn standing(&self) -> channel::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// Shows an edit only after it is in force.
+    pub fn edits(&self) -> channel::Receiver<Edits> {
+        self.edits.subscribe()
     }
 
     /// Checks a folder, or the reasons why there is none, and puts it in force if it passes. Logs and counts the
@@ -143,6 +164,13 @@ impl Keeper {
                 standing.generation += u64::from(swap);
                 standing.problems = 0;
             });
+            self.edits.send_modify(|edits| {
+                (edits.rejected, edits.rejected_at) = (Vec::new(), None);
+                if swap {
+                    edits.applied = Some((Timestamp::now(), changes.clone()));
+                }
+                edits.warnings = warnings.to_vec();
+            });
         }
         let known = match self.warned.take() {
             Some(known) => known,
@@ -167,6 +195,9 @@ impl Keeper {
             reloaded::rejected(unknown(problems, &self.rejected), errors);
             self.rejected = problems.to_vec();
             self.standing.send_modify(|standing| standing.problems = errors);
+            self.edits.send_modify(|edits| {
+                (edits.rejected, edits.rejected_at) = (problems.to_vec(), Some(Timestamp::now()));
+            });
         }
     }
 }

@@ -17,6 +17,7 @@ use super::uploads::Uploads;
 use super::{From, Reload, Serve, Server, limits, records};
 use crate::assistant::plan::{Job, Mailbox, Nothing, ServerUse, Work};
 use crate::assistant::{Facts, Roster};
+use crate::console::{self, Console};
 use crate::disk;
 use crate::http::{self, App, Refusals};
 use crate::link::mail::{BadMailer, Mailer};
@@ -95,6 +96,7 @@ impl Server {
             recordings,
             now: serve.now,
             captures: serve.captures,
+            simulated: serve.simulated,
         });
         let switchboard = Arc::new(switchboard.context("cannot start threads")?);
         let shared = settings.twilio_shared_keys.iter().cloned().collect();
@@ -112,6 +114,20 @@ impl Server {
         });
         let (stop, mut listeners, mut background) =
             (CancellationToken::new(), JoinSet::new(), JoinSet::new());
+        let pages = stop.child_token();
+        let console = Console::new(console::Parts {
+            switchboard: switchboard.clone(),
+            settings: &settings,
+            tools: tools.clone(),
+            store: kept.as_ref().map(|(store, _)| records::with_waiting(store, &settings)),
+            archive: archive.clone(),
+            keeper: &keeper,
+            environment: environment.clone(),
+            link: serve.console,
+            doctor: serve.doctor,
+            ending: pages.clone(),
+        });
+        let routes = http::routes(app.clone()).merge(console::routes(console));
         let watching = stop.child_token();
         let address = serve.listener.local_addr().context("the listener has no address")?;
         let limit = process::connections(settings.max_calls);
@@ -125,7 +141,7 @@ impl Server {
         let alerts = alerts(&settings, &tools, &switchboard, &keeper, store.clone());
         background.spawn(limits::follow(store.clone(), switchboard.clone(), stop.clone()));
         tools.resume_messages(store, Arc::new(mailboxes)).await;
-        listeners.spawn(http::listen(serve.listener, http::routes(app.clone()), limit, stop.clone()));
+        listeners.spawn(http::listen(serve.listener, routes, limit, stop.clone()));
         if let Some(listener) = serve.metrics_listener {
             let routes = http::metrics_routes(app);
             listeners.spawn(http::listen(listener, routes, METRICS_CONNECTIONS, stop.clone()));
@@ -155,6 +171,7 @@ impl Server {
             records,
             listeners,
             background,
+            pages,
             watching,
             stop,
         })

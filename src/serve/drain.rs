@@ -33,6 +33,7 @@ impl Server {
     pub(super) async fn drain(mut self) {
         // No call begins from here on that an edit could reach.
         self.watching.cancel();
+        self.pages.cancel();
         self.tools.wake_messages();
         let began = now();
         let Ended { had_calls, all: all_calls } = end_calls(&self.switchboard, self.drain).await;

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::assistant::Roster;
+use crate::console::{Doctor, OneTimeLink};
 use crate::record::Sink;
 use crate::reload::RemoteFolder;
 use crate::session::Switchboard;
@@ -64,6 +65,12 @@ pub struct Serve {
     pub now: Option<Timestamp>,
     /// Capture missing prepared lines at the end of calls. A rehearsal would forget them.
     pub captures: bool,
+    /// A simulated model answers.
+    pub simulated: bool,
+    /// Opens the console on this machine without a password.
+    pub console: Option<OneTimeLink>,
+    /// What the console's examination of the server does.
+    pub doctor: Option<Doctor>,
 }
 
 /// What is read again when it changes.
@@ -112,6 +119,8 @@ struct Server {
     records: Option<Closer>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
+    /// Ends what the console's pages wait for.
+    pages: CancellationToken,
     /// Ends reloading.
     watching: CancellationToken,
     /// Ends everything.

@@ -11,11 +11,16 @@ use crate::assistant::plan::Gate;
 use crate::observe::metrics;
 use crate::record::{RecordId, Refusal};
 
+/// The most test calls at once.
+const MAX_TESTS: usize = 8;
+
 /// Counts this process's calls.
 #[derive(Debug)]
 pub struct Admission {
     limit: usize,
     taken: Arc<AtomicUsize>,
+    /// Test calls.
+    tests: Arc<AtomicUsize>,
     limits: Arc<Limits>,
 }
 
@@ -25,12 +30,13 @@ pub struct Place {
     /// Of the call's record.
     pub id: RecordId,
     taken: Arc<AtomicUsize>,
-    limits: Arc<Limits>,
+    /// `None` for a test call.
+    limits: Option<Arc<Limits>>,
 }
 
 impl Admission {
     pub fn new(limit: usize, limits: Arc<Limits>) -> Self {
-        Self { limit, taken: Arc::default(), limits }
+        Self { limit, taken: Arc::default(), tests: Arc::default(), limits }
     }
 
     /// Lets a call begin at `now`. A call that was let in before has no gate.
@@ -46,7 +52,19 @@ impl Admission {
         // A rehearsal's time is not the record's.
         let id = RecordId::new(Timestamp::now(), rand::random());
         self.limits.admit(id.clone(), ringing, gate, now, || self.take())?;
-        Ok(Place { id, taken: self.taken.clone(), limits: self.limits.clone() })
+        Ok(Place { id, taken: self.taken.clone(), limits: Some(self.limits.clone()) })
+    }
+
+    /// Lets a test call begin. It takes no place of a caller, and counts for no limit.
+    ///
+    /// # Errors
+    /// If there are too many of them.
+    pub fn admit_test(&self) -> Result<Place, Refusal> {
+        let next = |tests| (tests < MAX_TESTS).then_some(tests + 1);
+        let taken = self.tests.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        taken.map_err(|_| Refusal::Busy)?;
+        let id = RecordId::new(Timestamp::now(), rand::random());
+        Ok(Place { id, taken: self.tests.clone(), limits: None })
     }
 
     fn take(&self) -> Option<()> {
@@ -70,9 +88,11 @@ impl Admission {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.limits.left(&self.id);
         self.taken.fetch_sub(1, Ordering::AcqRel);
-        metrics::call_left();
+        if let Some(limits) = &self.limits {
+            limits.left(&self.id);
+            metrics::call_left();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::admission::Place;
 use super::limits::Ringing;
+use super::live::Glance;
 use super::registry::{Refused, first_ticket_life};
 use super::{Opening, Switchboard, channels, plan_for, unix_seconds};
 use crate::assistant::Facts;
@@ -79,7 +80,8 @@ impl Switchboard {
     pub fn adopt(self: &Arc<Self>, adoption: Adoption) -> Result<oneshot::Sender<Upgraded>, Refused> {
         let Adoption { ticket, text, plan, place, _session } = adoption;
         let (call, nonce) = (ticket.call, ticket.nonce);
-        let (handle, commands, decision) = channels(call.clone(), plan.clone(), false);
+        let live = Glance::new(place.id.clone(), self.records.prices.clone());
+        let (handle, channels) = channels(call.clone(), plan.clone(), false, live);
         self.registry.adopt(nonce, text, handle)?;
         tracing::info!(call = %call, assistant = plan.assistant, "Took over a call of another machine");
         let client = Client {
@@ -92,7 +94,7 @@ impl Switchboard {
         };
         let (stream_tx, stream) = oneshot::channel();
         let (retried, adopted) = (false, true);
-        self.begin(Opening { client, plan, nonce, retried, adopted, place, commands, decision }, stream);
+        self.begin(Opening { client, plan, nonce, retried, adopted, place, channels }, stream);
         Ok(stream_tx)
     }
 

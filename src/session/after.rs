@@ -246,7 +246,9 @@ impl Switchboard {
             }
             cost
         });
-        CallEnded { call, assistant, reason, lasted, tally: &tally, anomalies: &anomalies, cost }.emit();
+        let test = plan.is_some_and(|plan| plan.test);
+        CallEnded { call, assistant, test, reason, lasted, tally: &tally, anomalies: &anomalies, cost }
+            .emit();
     }
 
     /// Remembers the document for the answer of [`Self::after_stream`].

@@ -14,8 +14,10 @@ mod form;
 mod input;
 mod jobs;
 mod limits;
+mod live;
 mod meter;
 mod model;
+mod operator;
 mod others;
 mod perform;
 mod phone;
@@ -25,6 +27,7 @@ mod registry;
 mod settle;
 mod sound;
 mod talk;
+mod trial;
 mod workers;
 
 #[cfg(test)]
@@ -63,11 +66,14 @@ pub use after::{After, Next};
 use breaker::Breakers;
 use jobs::Jobs;
 pub use limits::{DaysNear, Limits, Ringing, is_blocked};
+pub use live::{Glance, Speaker, State};
 use meter::Meter;
+pub use operator::LiveCall;
 pub use others::Others;
 use perform::Session;
 use record::{Filing, Records};
 pub use registry::{Command, Decision, Refused, TICKET_LIFE};
+pub use trial::{Trial, Tried};
 #[cfg(test)]
 use {phone::Phone, talk::Talk};
 
@@ -134,6 +140,8 @@ pub struct Parts {
     pub now: Option<Timestamp>,
     /// Whether prepared lines that are missing are captured at the end of a call.
     pub captures: bool,
+    /// A simulated model answers.
+    pub simulated: bool,
 }
 
 /// The answer to a ringing phone.
@@ -187,7 +195,9 @@ impl Switchboard {
                 sink: parts.records,
                 prices: parts.prices,
                 policy: parts.policy,
+                simulated: parts.simulated,
                 limits: limits.clone(),
+                simulated: parts.simulated,
                 notices,
             },
             limits,
@@ -403,7 +413,11 @@ impl Switchboard {
         let ringing = Ringing { call: call_sid, assistant: &plan.assistant, caller: from };
         let gate = assistant.map(|assistant| (assistant.gate(), assistant.zone()));
         let now = self.now.unwrap_or_else(Timestamp::now);
-        let place = match self.admission.admit(&ringing, gate, now) {
+        let place = match plan.test {
+            true => self.admission.admit_test(),
+            false => self.admission.admit(&ringing, gate, now),
+        };
+        let place = match place {
             Ok(place) => place,
             Err(why) => {
                 refused(why);
@@ -417,13 +431,14 @@ impl Switchboard {
             return Ring::Sorry(plan.on_failure.clone());
         };
         let (stream_tx, stream) = oneshot::channel();
-        let (handle, commands, decision) = channels(call.clone(), plan.clone(), retried);
+        let live = Glance::new(place.id.clone(), self.records.prices.clone());
+        let (handle, channels) = channels(call.clone(), plan.clone(), retried, live);
         if let Err(known) = self.registry.enter(nonce, ticket.clone(), handle, stream_tx) {
             return self.known(known, &call);
         }
         let client = client(request, &plan);
         let notice = plan.recording_notice.clone();
-        let opening = Opening { client, plan, nonce, retried, adopted: false, place, commands, decision };
+        let opening = Opening { client, plan, nonce, retried, adopted: false, place, channels };
         self.begin(opening, stream);
         Ring::Stream { ticket, notice }
     }
@@ -436,10 +451,12 @@ impl Switchboard {
 
     /// Starts the session of a call in the registry.
     fn begin(self: &Arc<Self>, opening: Opening, stream: oneshot::Receiver<Upgraded>) {
-        let Opening { client, plan, nonce, retried, adopted, place, commands, decision } = opening;
+        let Opening { client, plan, nonce, retried, adopted, place, channels } = opening;
+        let Channels { commands, decision, live } = channels;
         let call = client.call.clone();
         let span = tracing::info_span!("call", call = %call, assistant = plan.assistant);
         let mut filing = Filing::new(self.records.clone(), plan.clone(), &client).named(place.id.clone());
+        filing.watched(live);
         filing.rings();
         if adopted {
             filing.file(What::Adopted);
@@ -490,20 +507,23 @@ struct Opening {
     /// It rang at another machine.
     adopted: bool,
     place: Place,
+    channels: Channels,
+}
+
+/// The session's ends of its channels.
+struct Channels {
     commands: rare::Receiver<Command>,
     decision: watch::Sender<Option<Decision>>,
+    live: watch::Sender<Glance>,
 }
 
 /// A call's handle, and the session's ends of its channels.
-fn channels(
-    call: CallSid,
-    plan: Arc<Plan>,
-    retried: bool,
-) -> (Handle, rare::Receiver<Command>, watch::Sender<Option<Decision>>) {
+fn channels(call: CallSid, plan: Arc<Plan>, retried: bool, live: Glance) -> (Handle, Channels) {
     let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
     let (decision_tx, decision) = watch::channel(None);
-    let handle = Handle { call, plan, retried, commands: commands_tx, decision };
-    (handle, commands, decision_tx)
+    let (live_tx, live) = watch::channel(live);
+    let handle = Handle { call, plan, retried, commands: commands_tx, decision, live };
+    (handle, Channels { commands, decision: decision_tx, live: live_tx })
 }
 
 fn count_refusal(why: Refusal) {

@@ -24,6 +24,7 @@ use super::admission::Place;
 use super::clock::Clock;
 use super::input::{Input, Inputs, Turns};
 use super::jobs::Jobs;
+use super::live::State;
 use super::meter::Meter;
 use super::model::Model;
 use super::phone::{Back, Phone, PhoneStep};
@@ -93,6 +94,7 @@ impl Session {
         let no_figures = Tally::default();
         match absent {
             Absent::HungUp => self.finish(EndReason::CallerHungUp, Decision::HangUp, &no_figures),
+            Absent::OperatorEnded => self.finish(EndReason::OperatorEnded, Decision::HangUp, &no_figures),
             Absent::GivenUp => self.given_up(),
             Absent::Expired => self.finish(EndReason::CallerLost, Decision::Sorry, &no_figures),
             Absent::NeverCame(why) => self.never_started(why),
@@ -152,6 +154,7 @@ impl Session {
                     Command::NotAnUpgrade => absent = "not_an_upgrade",
                     // Issued tickets are honoured: if the stream comes, the caller hears a goodbye.
                     Command::Drain => self.must_say_goodbye = true,
+                    Command::OperatorEnds => return Err(Absent::OperatorEnded),
                     Command::GivenUp(_) => return Err(Absent::GivenUp),
                     Command::Transferred | Command::Returned(_) => {}
                 },
@@ -174,6 +177,7 @@ impl Session {
                         // The socket shows it, too.
                         Command::StreamLost | Command::NotAnUpgrade => {}
                         Command::Drain => self.must_say_goodbye = true,
+                        Command::OperatorEnds => return Err(Absent::OperatorEnded),
                         Command::Transferred | Command::Returned(_) | Command::GivenUp(_) => {}
                     },
                 }
@@ -291,12 +295,18 @@ impl Session {
             }
             Input::Phone(PhoneStep::Caller(CallerStep::Event(event)))
             | Input::Model(ModelStep::Event(event))
-            | Input::Job(event) => call.handle(event, now, actions),
+            | Input::Job(event) => {
+                if matches!(event, Event::ModelLost(_)) {
+                    self.filing.is_now(State::Reconnecting);
+                }
+                call.handle(event, now, actions);
+            }
             Input::Phone(PhoneStep::Caller(CallerStep::Anomaly(anomaly)))
             | Input::Model(ModelStep::Anomaly(anomaly)) => self.count(anomaly),
             Input::Phone(PhoneStep::Back(back)) => match self.back(back) {
                 Ok((line, how)) => {
                     self.sound.back();
+                    self.filing.is_now(State::Talking);
                     *phone = Phone::OnTheLine(line);
                     call.handle(Event::Returned(how), now, actions);
                 }
@@ -318,6 +328,7 @@ impl Session {
                 }
                 Command::NotAnUpgrade => {}
                 Command::Drain => call.handle(Event::Draining, now, actions),
+                Command::OperatorEnds => call.handle(Event::OperatorEnds, now, actions),
                 Command::Transferred => {
                     return ControlFlow::Break(Over::Ended(EndReason::AssistantTransferred));
                 }
@@ -458,6 +469,7 @@ impl Session {
         };
         tracing::info!(away = decision.code(), "Call parked");
         self.decision.send_replace(Some(decision));
+        self.filing.is_now(State::Away);
         self.sound.away();
         if let Some(line) = phone.take_line() {
             // Closing may take a second; the model goes on meanwhile.
@@ -467,6 +479,7 @@ impl Session {
 
     fn drop_line(&mut self, phone: &mut Phone) {
         self.sound.away();
+        self.filing.is_now(State::Reconnecting);
         phone.drop_line();
     }
 
@@ -502,6 +515,7 @@ impl Session {
                 }
                 Action::RunTool { id, tool, arguments } => {
                     let plan = self.plan.clone();
+                    self.filing.is_now(State::Tool);
                     follow.extend(self.jobs.run(id, plan.tools.get(tool), arguments).err());
                 }
                 Action::StopTool(id, why) => self.jobs.stop(&id, why),
@@ -532,13 +546,15 @@ impl Session {
     fn note(&mut self, note: Note) {
         match &note {
             Note::Anomaly(anomaly) => return self.count(*anomaly),
-            Note::FirstWord(time) => metrics::first_word(*time),
-            Note::Answered(time) => metrics::turn(*time),
+            Note::FirstWord(time) if !self.plan.test => metrics::first_word(*time),
+            Note::Answered(time) if !self.plan.test => metrics::turn(*time),
             Note::Reconnected { cause, worked, .. } => {
                 tracing::info!(cause = cause.code(), worked, "Model session replaced");
                 metrics::reconnected(*cause, *worked);
             }
-            Note::CallerSpoke { .. }
+            Note::FirstWord(_)
+            | Note::Answered(_)
+            | Note::CallerSpoke { .. }
             | Note::AssistantSpoke(_)
             | Note::CallerSpeaks { .. }
             | Note::AssistantSpeaks { .. }
@@ -575,8 +591,8 @@ impl Session {
         let messages = self.jobs.take_messages();
         let (cost, is_settled) = self.filing.ended(reason, lasted, tally, !messages.is_empty());
         self.unsettled = (!is_settled).then_some(messages);
-        CallEnded { call: &self.call, assistant, reason, lasted, tally, anomalies: &self.anomalies, cost }
-            .emit();
+        let (test, anomalies) = (self.plan.test, &self.anomalies);
+        CallEnded { call: &self.call, assistant, test, reason, lasted, tally, anomalies, cost }.emit();
     }
 
     fn decide(&mut self, decision: Decision) {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::limits::Limits;
+use super::live::{Glance, State};
 use super::settle::{Notices, Pending, Settling};
 use crate::assistant::plan::{Plan, RecordPolicy};
 use crate::call::{EndReason, Note, Tally};
@@ -29,6 +31,8 @@ pub(super) struct Records {
     pub prices: Arc<Prices>,
     /// What is kept of rings that no assistant answers.
     pub policy: RecordPolicy,
+    /// A simulated model answers.
+    pub simulated: bool,
     /// Tells owners.
     pub notices: Notices,
     /// Learn what calls cost.
@@ -80,6 +84,8 @@ pub(super) struct Filing {
     /// How long the call lasted, in seconds, if it is over.
     lasted: Option<f64>,
     longest_silence: Duration,
+    /// Shows the call to whoever watches.
+    live: Option<watch::Sender<Glance>>,
     /// For what follows the call, if anything may.
     whole: Option<Box<Whole>>,
 }
@@ -96,7 +102,8 @@ impl Filing {
     pub fn new(records: Records, plan: Arc<Plan>, client: &Client) -> Self {
         let at = Timestamp::now();
         let answering = Answering::from(&*plan);
-        let ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        let mut ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        ring.simulated = records.simulated;
         let id = RecordId::new(at, rand::random());
         let whole = (plan.notify.is_some() || plan.after_call.is_some()).then(|| {
             let recorder = Recorder::new(id.clone()).priced(records.prices.clone());
@@ -113,6 +120,7 @@ impl Filing {
             bill: Bill::default(),
             lasted: None,
             longest_silence: Duration::ZERO,
+            live: None,
             whole,
         }
     }
@@ -130,6 +138,22 @@ impl Filing {
             whole.recorder = Recorder::new(id.clone()).priced(self.records.prices.clone());
         }
         Self { id, ..self }
+    }
+
+    /// Shows the call here from now on.
+    pub fn watched(&mut self, live: watch::Sender<Glance>) {
+        self.live = Some(live);
+    }
+
+    /// What the call is doing now.
+    pub fn is_now(&self, state: State) {
+        if let Some(live) = &self.live {
+            live.send_if_modified(|live| {
+                let before = live.state;
+                live.state = state;
+                before != state
+            });
+        }
     }
 
     /// What the call has cost so far as far as it is known, in dollars. The limits learn it, too.
@@ -254,6 +278,9 @@ impl Filing {
                 whole.form = Some(form.clone());
             }
             whole.recorder.add(entry.clone());
+        }
+        if let Some(live) = &self.live {
+            live.send_modify(|live| live.add(entry.clone()));
         }
         if let Some(sink) = &self.records.sink {
             sink(&self.id, entry);

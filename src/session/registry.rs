@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::closed::{Closed, Key};
+use super::live::Glance;
 use super::rare;
 use crate::assistant::plan::{OnFailure, Plan};
 use crate::call::Return;
@@ -57,6 +58,8 @@ pub enum Command {
     Returned(Box<WayBack>),
     /// The server drains: say goodbye.
     Drain,
+    /// The owner ends the call: say goodbye.
+    OperatorEnds,
     /// Another machine serves this call, so no stream comes. Holds the sender that would have brought it.
     GivenUp(oneshot::Sender<Upgraded>),
 }
@@ -139,6 +142,8 @@ pub struct Handle {
     pub commands: rare::Sender<Command>,
     /// Set before the socket is closed.
     pub decision: watch::Receiver<Option<Decision>>,
+    /// The call as it is now.
+    pub live: watch::Receiver<Glance>,
 }
 
 /// What a session left, unless it hung up.
@@ -218,6 +223,8 @@ struct Entry {
     asking: Option<Arc<tokio::sync::Mutex<()>>>,
     /// Its call rings again at another machine.
     rings_elsewhere: bool,
+    /// Its call is a test.
+    test: bool,
 }
 
 #[derive(Debug)]
@@ -406,6 +413,11 @@ impl Registry {
         }
     }
 
+    /// Whether this ticket is one of a test call; `None` if it is not known here.
+    pub fn is_test(&self, nonce: &Nonce) -> Option<bool> {
+        Some(self.lock().tickets.get(nonce)?.test)
+    }
+
     /// Whether this ticket was here, with or without a session.
     pub fn knows(&self, nonce: &Nonce) -> bool {
         self.lock().tickets.contains_key(nonce)
@@ -527,7 +539,7 @@ impl Entry {
 impl Calls {
     fn enter(&mut self, nonce: Nonce, live: Live, now: Instant, life: Duration) {
         self.sweep(now);
-        let call = live.handle.call.bytes();
+        let (call, test) = (live.handle.call.bytes(), live.handle.plan.test);
         self.newest.insert(call, nonce);
         let entry = Entry {
             call,
@@ -536,6 +548,7 @@ impl Calls {
             answers: Answers::default(),
             asking: None,
             rings_elsewhere: false,
+            test,
         };
         self.tickets.insert(nonce, entry);
     }

@@ -60,6 +60,8 @@ pub(super) enum Over {
 /// Why there is no stream.
 pub(super) enum Absent {
     HungUp,
+    /// The owner ended the call.
+    OperatorEnded,
     /// Another machine serves the call.
     GivenUp,
     /// Twilio reports that the stream ended before it came. Holds why, for the log.

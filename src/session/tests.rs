@@ -14,6 +14,7 @@ use crate::call::{Return, TransferFailure};
 use crate::phone::Party;
 use crate::phone::PhoneNumber;
 use crate::provider::Provider;
+use crate::record::RecordId;
 use crate::wire::twilio::webhook::Form;
 use crate::yaml::SourceFile;
 
@@ -84,6 +85,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
         recordings: None,
         now: None,
         captures: false,
+        simulated: false,
     };
     Arc::new(Switchboard::new(parts).unwrap())
 }
@@ -127,7 +129,9 @@ impl Parked {
         let (stream_tx, _stream) = oneshot::channel();
         let (commands_tx, commands) = rare::channel(MAX_COMMANDS);
         let (decision_tx, decided) = watch::channel(None);
+        let live = watch::channel(Glance::new(RecordId::new(Timestamp::now(), 0), Arc::default())).1;
         let handle = Handle {
+            live,
             call: request.call,
             plan: plan.clone(),
             retried: false,

@@ -85,14 +85,21 @@ impl Settings {
 
     /// Those that are nobody's, or anybody's, so that only copying can have spoilt them.
     fn check_own(&self) -> Vec<Problem> {
-        let (metrics, assistants, shared) = ("METRICS_TOKEN", "ASSISTANTS_TOKEN", "TWILIO_SHARED_KEYS");
+        let (metrics, api, assistants) = ("METRICS_TOKEN", "API_TOKEN", "ASSISTANTS_TOKEN");
+        let shared = "TWILIO_SHARED_KEYS";
         let mut problems = Vec::new();
-        for (name, token) in [(metrics, &self.metrics_token), (assistants, &self.assistants_token)] {
+        let tokens =
+            [(metrics, &self.metrics_token), (api, &self.api_token), (assistants, &self.assistants_token)];
+        for (name, token) in tokens {
             let Some(text) = token.as_ref().map(Secret::expose) else { continue };
             let what = bearer(text, name).or_else(|| spoilt(text, name, "set it again", false));
-            let is_short = name == metrics && text.len() < 16;
-            let what = what.or_else(|| is_short.then_some(Setting::ShortToken));
+            let is_short = name != assistants && text.len() < 16;
+            let what = what.or_else(|| is_short.then_some(Setting::ShortToken { name }));
             problems.extend(what.map(|what| Problem::setting(name, what)));
+        }
+        let password = "CONSOLE_PASSWORD";
+        if self.console_password.as_ref().is_some_and(|it| it.expose().chars().count() < 12) {
+            problems.push(Problem::setting(password, Setting::ShortToken { name: password }));
         }
         if let Some(url) = &self.smtp_url
             // Any word may be a part of a host's name.
@@ -238,6 +245,10 @@ mod tests {
             ("METRICS_TOKEN", "hunter2", Some((SHAPE, Severity::Warning))),
             ("METRICS_TOKEN", "\"hunter2-hunter2-hunter2\"", Some((SHAPE, Severity::Warning))),
             ("METRICS_TOKEN", "bearer hunter2-hunter2", Some((SHAPE, Severity::Error))),
+            ("API_TOKEN", "hunter2", Some((SHAPE, Severity::Warning))),
+            ("API_TOKEN", "hunter2-hunter2-hunter2", None),
+            ("CONSOLE_PASSWORD", "hunter2", Some((SHAPE, Severity::Warning))),
+            ("CONSOLE_PASSWORD", "hunter2 and more", None),
             ("ASSISTANTS_TOKEN", "BEARER hunter2", Some((SHAPE, Severity::Error))),
             ("ASSISTANTS_TOKEN", "'hunter2'", Some((SHAPE, Severity::Warning))),
             ("ASSISTANTS_TOKEN", "hunter2", None),

@@ -79,7 +79,7 @@ impl Setting {
 }
 
 /// Every setting, in the order of the docs.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 30] = [
     Setting {
         name: "OPENAI_API_KEY",
         secret: true,
@@ -263,6 +263,20 @@ pub const SETTINGS: [Setting; 28] = [
         name: "SMTP_FROM",
         meaning: "the sender of that e-mail: an address, also with a name, as in `Switchboard <phone@example.com>`",
         default_note: Some("the user of SMTP_URL, if it is an address"),
+        ..PLAIN
+    },
+    Setting {
+        name: "CONSOLE_PASSWORD",
+        secret: true,
+        meaning: "turns the [console](console.md) on, at `/console`",
+        default_note: Some("none: 404, but for the link of `serve --console`"),
+        ..PLAIN
+    },
+    Setting {
+        name: "API_TOKEN",
+        secret: true,
+        meaning: "turns the read-only [API](console.md#the-api) on, at `/api`, with this bearer token",
+        default_note: Some("none: 404"),
         ..PLAIN
     },
     Setting {

@@ -57,6 +57,16 @@ pub async fn list(ready: &Ready, filter: &Filter, limit: u32) -> Result<Vec<Row>
     Ok(lines.into_iter().map(|line| row(line, now)).collect())
 }
 
+/// The calls that run, the newest first.
+pub async fn under_way(ready: &Ready, most: u32) -> Result<Vec<Row>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM calls WHERE owner IS NOT NULL ORDER BY started_ms DESC, id DESC LIMIT {most}"
+    );
+    let now = Timestamp::now();
+    let lines = ready.db.fetch::<Line>(sql, values![]).await?;
+    Ok(lines.into_iter().map(|line| row(line, now)).collect())
+}
+
 /// The statement for the newest calls that match.
 async fn page(
     ready: &Ready,

@@ -60,6 +60,23 @@ pub async fn erase(ready: &Ready, caller: &PhoneNumber) -> Result<Erased, StoreE
     Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown, paths, left })
 }
 
+/// Removes one call that is over, and the messages of it.
+pub async fn call(ready: &Ready, id: &str) -> Result<Erased, StoreError> {
+    let mut tx = ready.db.begin().await?;
+    let select = "SELECT call_sid, recording FROM calls WHERE id = $1 AND reason IS NOT NULL";
+    let found = tx.fetch::<(String, Option<String>)>(select, values![id]).await?.pop();
+    let Some((sid, recording)) = found else { return Ok(Erased::default()) };
+    let calls = tx.execute("DELETE FROM calls WHERE id = $1", values![id]).await?;
+    let messages = tx.execute("DELETE FROM messages WHERE call_sid = $1", values![sid]).await?;
+    tx.commit().await?;
+    let mut left = Vec::new();
+    if let Err(why) = scrub(&ready.db).await {
+        left.push(Left { what: Remains::DatabaseFiles, why: why.to_string() });
+    }
+    let paths: Vec<String> = recording.into_iter().collect();
+    Ok(Erased { calls, recordings: paths.len() as u64, messages, unknown: 0, paths, left })
+}
+
 /// The files beside the database that hold what belongs to callers.
 #[derive(Debug, Clone, Default)]
 pub struct Files {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::call::{Anomaly, EndReason};
-use switchboard::record::{self, Entry, RecordId, Recorder, Voice, What};
+use switchboard::record::{self, Entry, RecordId, Recorder, Sink, Voice, What};
 use switchboard::reload::read::read_folder;
 use switchboard::serve::{self, From, Reload, Serve};
 use switchboard::settings::{Settings, Sources};
@@ -45,6 +45,16 @@ pub struct Harness {
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<anyhow::Result<()>>,
     _pace: Option<Arc<Pace>>,
+}
+
+/// What a server does besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Usual,
+    /// It captures prepared lines.
+    Captures,
+    /// It keeps records.
+    Keeps,
 }
 
 /// How a call ended, and its record.
@@ -109,18 +119,26 @@ impl Harness {
                 .collect(),
             ..Folder::default()
         };
-        Self::serve(folder, None, model, settings, file, false).await
+        Self::serve(folder, None, model, settings, file, Kind::Usual).await
     }
 
     /// Serves a folder on disk and watches it for edits.
     pub async fn on_disk(dir: &Path, model: ModelOptions) -> Self {
-        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None, false).await
+        Self::serve(read_folder(dir).unwrap(), Some(dir), model, &[], None, Kind::Usual).await
     }
 
     /// Prepared lines are captured, as `switchboard serve` does.
     pub async fn capturing(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
         let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
-        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, true).await
+        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Captures)
+            .await
+    }
+
+    /// Records go to the store, as those of `switchboard serve` do: [`Self::ended`] learns of none.
+    pub async fn keeping(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
+        let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
+        Self::serve(Folder { assistants, ..Folder::default() }, None, model, settings, None, Kind::Keeps)
+            .await
     }
 
     async fn serve(
@@ -129,7 +147,7 @@ impl Harness {
         model: ModelOptions,
         settings: &[(&str, &str)],
         file: Option<&str>,
-        captures: bool,
+        kind: Kind,
     ) -> Self {
         watch_the_log();
         let model = ModelServer::start(model).await.unwrap();
@@ -157,6 +175,7 @@ impl Harness {
         let checked = Roster::check(&folder, &environment, &ready.providers);
         let roster = checked.roster.unwrap_or_else(|problems| panic!("{problems:#?}"));
         let (entries_tx, entries) = mpsc::unbounded_channel();
+        let records = Arc::new(move |id: &RecordId, entry| drop(entries_tx.send((id.clone(), entry))));
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = Serve {
             settings,
@@ -171,11 +190,14 @@ impl Harness {
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
-            records: Some(Arc::new(move |id: &RecordId, entry| drop(entries_tx.send((id.clone(), entry))))),
+            records: (kind != Kind::Keeps).then(|| records as Sink),
             letters: None,
             tools_first: false,
             now: None,
-            captures,
+            captures: kind == Kind::Captures,
+            simulated: false,
+            console: None,
+            doctor: None,
         };
         let serving = tokio::spawn(serve::run(serve, async {
             let _ = stopped.await;

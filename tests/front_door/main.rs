@@ -3,6 +3,7 @@
 mod alerts;
 mod attacks;
 mod calls;
+mod console;
 mod edits;
 mod failover;
 mod failures;

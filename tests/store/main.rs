@@ -5,6 +5,7 @@ mod cases;
 mod far;
 mod limits;
 mod messages;
+mod overview;
 mod postgres;
 mod trouble;
 
@@ -39,6 +40,12 @@ async fn sqlite_keeps_messages() {
 async fn sqlite_counts_for_limits() {
     let folder = tempfile::tempdir().unwrap();
     limits::two_machines(&sqlite(&folder)).await;
+}
+
+#[tokio::test]
+async fn sqlite_sums_and_erases_one() {
+    let folder = tempfile::tempdir().unwrap();
+    overview::sums_and_erases_one(&sqlite(&folder)).await;
 }
 
 #[tokio::test]
@@ -78,4 +85,5 @@ async fn postgres_does_the_same() {
     messages::all(&server.database("messages").await).await;
     far::keeps_up(&server.database("far").await, &server.socket(), "far").await;
     limits::two_machines(&server.database("limits").await).await;
+    overview::sums_and_erases_one(&server.database("overview").await).await;
 }

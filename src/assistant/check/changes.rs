@@ -24,6 +24,7 @@ impl Assistant {
         let Plan {
             assistant: _,
             version: _,
+            test: _,
             language,
             languages,
             vocabulary,

@@ -151,3 +151,10 @@ fn a_caller_whose_line_broke_hears_the_goodbye_when_it_is_back() {
     ]);
     assert_eq!(times(&text, "Say(Goodbye(LimitCost))"), [2_000], "{text}");
 }
+
+#[test]
+fn the_owner_ends_a_call_with_a_goodbye() {
+    let text = play(vec![On(Event::OperatorEnds), At(ms(200)), On(Event::OperatorEnds), At(ms(12_000))]);
+    assert_eq!(times(&text, "Say(Goodbye(OperatorEnded))").first(), Some(&30), "{text}");
+    assert_eq!(times(&text, "End(OperatorEnded)"), [10_030], "{text}");
+}

@@ -90,3 +90,9 @@ fn a_greeting_that_was_only_asked_for_is_asked_for_again() {
     assert_eq!(count(&text, "AskForResponse"), 0, "{text}");
     assert_eq!(count(&text, "PlayToCaller"), 1, "{text}");
 }
+
+#[test]
+fn the_owner_ends_a_call_at_once_if_its_phone_is_away() {
+    let text = play(vec![lost(), On(Event::OperatorEnds)]);
+    assert!(text.ends_with("End(OperatorEnded)\n") && !text.contains("Goodbye"), "{text}");
+}

@@ -146,8 +146,8 @@ catalogue! {
             "OPENAI_API_KEY does not start with `sk-`, as OpenAI's keys do",
             effect: "calls end with `model.refused`",
             fix: "create a key at https://platform.openai.com/api-keys and copy all of it, without quotes";
-        ShortToken = Warning "setting.secret",
-            "METRICS_TOKEN is so short that it can be guessed",
+        ShortToken { name: &'static str } = Warning "setting.secret",
+            "{name} is so short that it can be guessed",
             fix: "set it to the output of `openssl rand -hex 24`";
         OpenEnvFile = Warning "setting.permissions",
             "other users of this machine can read this file, which contains secrets",

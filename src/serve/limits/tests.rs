@@ -88,6 +88,9 @@ impl Server {
             tools_first: false,
             now: None,
             captures: false,
+            simulated: false,
+            console: None,
+            doctor: None,
             letters: None,
         };
         let task = tokio::spawn(run(serve, async move { drop(stopped.await) }));
