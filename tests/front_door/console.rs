@@ -562,7 +562,7 @@ async fn what_a_caller_says_is_text_on_every_page_and_can_be_erased() {
     const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'";
     let state = tempfile::tempdir().unwrap();
     let settings = [SETTINGS[0], SETTINGS[1], ("STATE_DIR", state.path().to_str().unwrap())];
-    let replies = vec![Reply::say(&format!("I heard {HOSTILE}")).to(HOSTILE)];
+    let replies = vec![Reply::say(format!("I heard {HOSTILE}")).to(HOSTILE)];
     let harness = Harness::keeping(CLINIC, model(replies), &settings).await;
     let inside = Browser::in_console(&harness.server).await;
     let phone = harness.dial(harness.phone());

@@ -204,7 +204,7 @@ impl Harness {
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
-            records: (kind != Kind::Keeps).then(|| records as Sink),
+            records: (kind != Kind::Keeps).then_some(records as Sink),
             letters: None,
             tools_first: false,
             now: None,
