@@ -99,6 +99,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         tools_first: false,
         now: None,
         captures: !arguments.simulate,
+        simulated: arguments.simulate,
         console: console.flatten(),
         doctor: Some(Arc::new(|| Box::pin(doctor::findings()))),
     };

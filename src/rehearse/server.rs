@@ -71,7 +71,7 @@ impl Server {
         let (entries_tx, entries) = mpsc::unbounded_channel();
         let records = move |_: &RecordId, mut entry: Entry| {
             if let What::Rang(rang) = &mut entry.what {
-                (rang.test, rang.simulated) = (true, !live);
+                rang.test = true;
             }
             let _ = entries_tx.send((entry, Instant::now()));
         };
@@ -93,6 +93,7 @@ impl Server {
             tools_first: true,
             now,
             captures: false,
+            simulated: !live,
             console: None,
             doctor: None,
         };

@@ -96,6 +96,7 @@ impl Server {
             recordings,
             now: serve.now,
             captures: serve.captures,
+            simulated: serve.simulated,
         });
         let switchboard = Arc::new(switchboard.context("cannot start threads")?);
         let shared = settings.twilio_shared_keys.iter().cloned().collect();

@@ -65,6 +65,8 @@ pub struct Serve {
     pub now: Option<Timestamp>,
     /// Capture missing prepared lines at the end of calls. A rehearsal would forget them.
     pub captures: bool,
+    /// A simulated model answers.
+    pub simulated: bool,
     /// Opens the console on this machine without a password.
     pub console: Option<OneTimeLink>,
     /// What the console's examination of the server does.

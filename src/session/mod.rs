@@ -140,6 +140,8 @@ pub struct Parts {
     pub now: Option<Timestamp>,
     /// Whether prepared lines that are missing are captured at the end of a call.
     pub captures: bool,
+    /// A simulated model answers.
+    pub simulated: bool,
 }
 
 /// The answer to a ringing phone.
@@ -193,6 +195,7 @@ impl Switchboard {
                 sink: parts.records,
                 prices: parts.prices,
                 policy: parts.policy,
+                simulated: parts.simulated,
                 limits: limits.clone(),
                 notices,
             },

@@ -31,6 +31,8 @@ pub(super) struct Records {
     pub prices: Arc<Prices>,
     /// What is kept of rings that no assistant answers.
     pub policy: RecordPolicy,
+    /// A simulated model answers.
+    pub simulated: bool,
     /// Tells owners.
     pub notices: Notices,
     /// Learn what calls cost.
@@ -100,7 +102,8 @@ impl Filing {
     pub fn new(records: Records, plan: Arc<Plan>, client: &Client) -> Self {
         let at = Timestamp::now();
         let answering = Answering::from(&*plan);
-        let ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        let mut ring = Rang::new(client.call.as_str(), &client.caller, &client.called, answering, at);
+        ring.simulated = records.simulated;
         let id = RecordId::new(at, rand::random());
         let whole = (plan.notify.is_some() || plan.after_call.is_some()).then(|| {
             let recorder = Recorder::new(id.clone()).priced(records.prices.clone());

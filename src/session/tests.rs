@@ -85,6 +85,7 @@ pub(super) fn machine_with(name: &str, more: &str) -> Arc<Switchboard> {
         recordings: None,
         now: None,
         captures: false,
+        simulated: false,
     };
     Arc::new(Switchboard::new(parts).unwrap())
 }

@@ -58,6 +58,7 @@ impl Process {
         static METRICS: OnceLock<Option<metrics_exporter_prometheus::PrometheusHandle>> = OnceLock::new();
         let serve = Serve {
             captures: false,
+            simulated: false,
             console: None,
             doctor: None,
             letters: None,

@@ -209,6 +209,7 @@ impl Harness {
             tools_first: false,
             now: None,
             captures: kind == Kind::Captures,
+            simulated: false,
             console,
             doctor: None,
         };

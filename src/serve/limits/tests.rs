@@ -88,6 +88,7 @@ impl Server {
             tools_first: false,
             now: None,
             captures: false,
+            simulated: false,
             console: None,
             doctor: None,
             letters: None,
