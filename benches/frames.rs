@@ -24,6 +24,7 @@ fn plan() -> Arc<Plan> {
     Arc::new(Plan {
         assistant: "bench".to_owned(),
         version: Version::of(b""),
+        test: false,
         language: None,
         languages: Vec::new(),
         vocabulary: Vec::new(),
