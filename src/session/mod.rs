@@ -197,7 +197,6 @@ impl Switchboard {
                 policy: parts.policy,
                 simulated: parts.simulated,
                 limits: limits.clone(),
-                simulated: parts.simulated,
                 notices,
             },
             limits,
