@@ -24,6 +24,7 @@ fn plan() -> Arc<Plan> {
     Arc::new(Plan {
         assistant: "bench".to_owned(),
         version: Version::of(b""),
+        test: false,
         language: None,
         reader: Default::default(),
         provider: Arc::new(Provider::openai("wss://api.example.com/v1/realtime", None)),

@@ -151,6 +151,9 @@ mod tests {
         assert_eq!(item.unheard.as_deref(), Some("open all day."));
         assert_eq!(item.facts.len(), 4);
         let caller = Turn { voice: Voice::Caller, ..turn };
-        assert_eq!((spoken(&caller, false, &mut None).kind, spoken(&caller, false, &mut None).unheard), ("caller", None));
+        assert_eq!(
+            (spoken(&caller, false, &mut None).kind, spoken(&caller, false, &mut None).unheard),
+            ("caller", None)
+        );
     }
 }

@@ -374,7 +374,7 @@ async fn a_call_from_the_browser_is_a_test_and_counts_for_nothing() {
     let count =
         |line: Option<String>| line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap());
     let (before, after): (u64, u64) = (count(before), count(after));
-    assert!(after > before, "the caller counts");
+    assert_eq!(after, before + 1, "the caller counts, and the test does not");
     harness.quit().await;
 }
 
@@ -562,7 +562,7 @@ async fn what_a_caller_says_is_text_on_every_page_and_can_be_erased() {
     const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'";
     let state = tempfile::tempdir().unwrap();
     let settings = [SETTINGS[0], SETTINGS[1], ("STATE_DIR", state.path().to_str().unwrap())];
-    let replies = vec![Reply::say(&format!("I heard {HOSTILE}")).to(HOSTILE)];
+    let replies = vec![Reply::say(format!("I heard {HOSTILE}")).to(HOSTILE)];
     let harness = Harness::keeping(CLINIC, model(replies), &settings).await;
     let inside = Browser::in_console(&harness.server).await;
     let phone = harness.dial(harness.phone());
@@ -600,5 +600,62 @@ async fn what_a_caller_says_is_text_on_every_page_and_can_be_erased() {
     assert_eq!((asks.status, inside.get(&href).await.status), (200, 200));
     assert_eq!(inside.post(&format!("{href}/erase"), "confirm=yes").await.status, 303);
     assert_eq!(inside.get(&href).await.status, 404);
+    harness.quit().await;
+}
+
+#[tokio::test]
+async fn a_link_opens_the_console_once_and_on_this_machine_only() {
+    let harness = Harness::with_link(CLINIC).await;
+    let mut browser = Browser::new(&harness.server);
+    let link = harness.link.clone().expect("a link");
+    let through_a_tunnel = [
+        vec![format!("Host: {}", browser.host), "X-Forwarded-For: 192.0.2.1".to_owned()],
+        vec!["Host: tunnel.example.com".to_owned()],
+    ];
+    for headers in through_a_tunnel {
+        assert_eq!(ask(&browser.host, "GET", &link, &headers, "").await.status, 404, "{headers:?}");
+    }
+    assert_eq!(browser.get("/console/open/AAAA").await.status, 403);
+    let opened = browser.get(&link).await;
+    assert_eq!(opened.status, 303);
+    assert_eq!(browser.get(&link).await.status, 403, "it was used");
+    let cookie = opened.header("set-cookie").unwrap();
+    browser.cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!(browser.get("/console/").await.status, 200);
+    let headers = [
+        format!("Host: {}", browser.host),
+        format!("Cookie: {}", browser.cookie),
+        "CF-Connecting-IP: 192.0.2.1".to_owned(),
+    ];
+    assert_eq!(ask(&browser.host, "GET", "/console/", &headers, "").await.status, 404);
+    assert_eq!(browser.log_in("").await.status, 403, "there is no password to guess");
+    harness.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_database_the_pages_say_so_and_calls_are_shown() {
+    // Nothing listens there.
+    let settings = [SETTINGS[0], SETTINGS[1], ("DATABASE_URL", "postgres://nobody@127.0.0.1:9/none")];
+    let harness = Harness::keeping(CLINIC, ModelOptions::default(), &settings).await;
+    let inside = Browser::in_console(&harness.server).await;
+    let phone = harness.dial(harness.phone());
+    phone.wait_until_playing_for(Duration::from_millis(10)).await;
+    for (page, is_said) in
+        [("", true), ("calls", true), ("messages", true), ("health", false), ("talk", false)]
+    {
+        let answer = timeout(Duration::from_secs(10), inside.get(&format!("/console/{page}"))).await;
+        let answer = answer.unwrap_or_else(|_| panic!("/console/{page} hangs"));
+        assert_eq!(answer.status, 200, "{page}");
+        let says = answer.body.contains("The database does not answer");
+        assert_eq!(says, is_said, "{page}: {}", answer.body);
+        if page.is_empty() {
+            assert!(answer.body.contains("/console/now/CA"), "the call is shown: {}", answer.body);
+        }
+    }
+    assert_eq!(inside.get("/console/calls/01J00000000000000000000000").await.status, 503);
+    let headers = [format!("Host: {}", inside.host), format!("Authorization: Bearer {}", SETTINGS[1].1)];
+    assert_eq!(ask(&inside.host, "GET", "/api/calls", &headers, "").await.status, 503);
+    phone.control().hang_up();
+    finished(phone).await;
     harness.quit().await;
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use switchboard::assistant::{Folder, Roster};
 use switchboard::call::{Anomaly, EndReason};
+use switchboard::console::OneTimeLink;
 use switchboard::record::{self, Entry, RecordId, Recorder, Sink, Voice, What};
 use switchboard::reload::read::read_folder;
 use switchboard::serve::{self, From, Reload, Serve};
@@ -40,6 +41,8 @@ on_failure: { say: "Sorry, something broke.", dial: "+15550100009" }
 pub struct Harness {
     pub model: ModelServer,
     pub server: String,
+    /// Opens the console once.
+    pub link: Option<String>,
     entries: mpsc::UnboundedReceiver<(RecordId, Entry)>,
     recorders: BTreeMap<RecordId, Recorder>,
     stop: Option<oneshot::Sender<()>>,
@@ -55,6 +58,8 @@ enum Kind {
     Captures,
     /// It keeps records.
     Keeps,
+    /// Its console opens by a link.
+    Link,
 }
 
 /// How a call ended, and its record.
@@ -134,6 +139,13 @@ impl Harness {
             .await
     }
 
+    /// Its console opens by a link, as that of `switchboard serve --console` does.
+    pub async fn with_link(assistant: &str) -> Self {
+        let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
+        let folder = Folder { assistants, ..Folder::default() };
+        Self::serve(folder, None, ModelOptions::default(), &[], None, Kind::Link).await
+    }
+
     /// Records go to the store, as those of `switchboard serve` do: [`Self::ended`] learns of none.
     pub async fn keeping(assistant: &str, model: ModelOptions, settings: &[(&str, &str)]) -> Self {
         let assistants = vec![SourceFile::new("assistants/clinic.yaml", assistant.as_bytes().to_vec())];
@@ -177,6 +189,8 @@ impl Harness {
         let (entries_tx, entries) = mpsc::unbounded_channel();
         let records = Arc::new(move |id: &RecordId, entry| drop(entries_tx.send((id.clone(), entry))));
         let (stop, stopped) = oneshot::channel::<()>();
+        let console = (kind == Kind::Link).then(OneTimeLink::default);
+        let link = console.as_ref().map(|link| link.url(""));
         let serve = Serve {
             settings,
             ready,
@@ -190,13 +204,13 @@ impl Harness {
             listener,
             metrics_listener: None,
             metrics: METRICS.get_or_init(|| switchboard::observe::metrics::install().ok()).clone(),
-            records: (kind != Kind::Keeps).then(|| records as Sink),
+            records: (kind != Kind::Keeps).then_some(records as Sink),
             letters: None,
             tools_first: false,
             now: None,
             captures: kind == Kind::Captures,
             simulated: false,
-            console: None,
+            console,
             doctor: None,
         };
         let serving = tokio::spawn(serve::run(serve, async {
@@ -205,7 +219,7 @@ impl Harness {
         // The events of a real folder come in the clock's time.
         let pace = if dir.is_none() { Pace::keep() } else { None };
         let recorders = BTreeMap::new();
-        Self { model, server, entries, recorders, stop: Some(stop), serving, _pace: pace }
+        Self { model, server, link, entries, recorders, stop: Some(stop), serving, _pace: pace }
     }
 
     /// The options of a phone that calls this server.

@@ -27,7 +27,7 @@ pub async fn sums_and_erases_one(place: &Place) {
     assert_eq!(waits.len(), 2, "those that are over, of the newest");
 
     let runs: Vec<_> = store.under_way(10).await.unwrap().into_iter().map(|row| row.id).collect();
-    assert_eq!(runs, [running.id.clone()]);
+    assert_eq!(runs, std::slice::from_ref(&running.id));
     let kept = store.erase_call(running.id.as_str()).await.unwrap();
     assert_eq!(kept.calls, 0, "its process would write it again");
     let id = Call::at(2).id;
