@@ -465,6 +465,9 @@ impl Call {
             return;
         }
         self.last_from_caller = Some(now);
+        if self.keypad.is_late_end(digit, &self.plan.dtmf, now) {
+            return;
+        }
         self.caller_acts(now);
         if self.plan.turn_taking.keys == Keys::Interrupt && self.is_interruptible() && self.ending.is_none() {
             // The model does not hear keys, so it does not stop by itself.

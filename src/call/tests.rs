@@ -627,6 +627,7 @@ fn keys_are_a_code_as_the_file_says() {
         code(five.clone(), vec![At(ms(100)), press("1234567"), At(ms(2_000))]),
         ["100ms \"12345\"", "1600ms \"67\""]
     );
+    assert_eq!(code(five, vec![At(ms(100)), press("12345#"), At(ms(2_000))]), ["100ms \"12345\""]);
     let star = Dtmf { end: Some('*'), ..Dtmf::default() };
     assert_eq!(code(star, vec![At(ms(100)), press("1#2*")]), ["100ms \"1#2\""]);
     let patient = Dtmf { end: None, wait: ms(3_000), ..Dtmf::default() };
