@@ -10,6 +10,8 @@ import { PASSWORD, browse, open, root, serve, wav } from "./server.js";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const images = join(root, "docs/images");
+/** Those that are kept. */
+const IMAGES = ["assistants", "call", "call-phone", "health", "now"].map((name) => `console-${name}.png`);
 const HOSTILE = `<img src=x onerror="alert(1)"><script>alert(2)</script>'"{{ 7 * 7 }}`;
 
 const clinic = (more = "") => `
@@ -64,9 +66,9 @@ async function examine(page, name) {
       assert.deepEqual(found, [], `${name}, ${width} pixels, ${scheme}`);
       if (process.env.UPDATE_IMAGES) {
         mkdirSync(images, { recursive: true });
-        if (scheme === (width === 380 ? "dark" : "light")) {
-          await page.screenshot({ path: join(images, `console-${name}${width === 380 ? "-phone" : ""}.png`) });
-        }
+        const image = `console-${name}${width === 380 ? "-phone" : ""}.png`;
+        const used = scheme === (width === 380 ? "dark" : "light") && IMAGES.includes(image);
+        if (used) await page.screenshot({ path: join(images, image) });
       }
     }
   }
