@@ -9,8 +9,9 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Each file with its type.
-const ASSETS: [(&str, &str, &str); 6] = [
+const ASSETS: [(&str, &str, &str); 7] = [
     ("console.css", CSS, include_str!("assets/console.css")),
+    ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ("live.js", JS, include_str!("assets/live.js")),
     ("player.js", JS, include_str!("assets/player.js")),
     ("phone.js", JS, include_str!("assets/phone.js")),

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value, context};
 
 use super::visit::Visit;
 
@@ -36,6 +36,7 @@ impl Pages {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.add_filter("code", code);
         for (name, text) in TEMPLATES {
             environment.add_template(name, text).expect("the tests read every template");
         }
@@ -89,7 +90,36 @@ impl Pages {
     }
 }
 
+/// Text as HTML, with what stands in backticks as code.
+fn code(text: &str) -> Value {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return Value::from(text);
+    }
+    let shown = parts.iter().enumerate().map(|(at, part)| match at % 2 {
+        0 => HtmlEscape(part).to_string(),
+        _ => format!("<code>{}</code>", HtmlEscape(part)),
+    });
+    Value::from_safe_string(shown.collect())
+}
+
 /// Without the values: they may be words of callers.
 fn failed(template: &str, error: &minijinja::Error) {
     tracing::error!(template, line = error.line(), kind = ?error.kind(), "A page cannot be made");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::code;
+
+    #[test]
+    fn words_in_backticks_are_code_and_nothing_is_markup() {
+        assert_eq!(
+            code("no `<b>` & `voise`").as_str(),
+            Some("no <code>&lt;b&gt;</code> &amp; <code>voise</code>")
+        );
+        let open = code("`<b>");
+        assert!(!open.is_safe());
+        assert_eq!(open.as_str(), Some("`<b>"));
+    }
 }

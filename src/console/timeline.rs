@@ -170,10 +170,18 @@ fn ticks(svg: &mut String, scale: &Scale, end: u64) {
     let step = STEPS.into_iter().find(|step| end / step <= 12).unwrap_or(end / 12);
     for ms in (0..=end).step_by(step as usize) {
         let x = scale.x(ms);
+        // The first and the last would be cut off in the middle of their ticks.
+        let anchor = if ms == 0 {
+            "start"
+        } else if x > WIDTH - 20.0 {
+            "end"
+        } else {
+            "middle"
+        };
         let _ = write!(
             svg,
             "<line class=\"tick\" x1=\"{x:.1}\" y1=\"{CALLER}\" x2=\"{x:.1}\" y2=\"{FLOOR}\"/>\
-             <text class=\"tick-label\" x=\"{x:.1}\" y=\"{}\">{}:{:02}</text>",
+             <text class=\"tick-label\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}:{:02}</text>",
             HEIGHT - 3.0,
             ms / 60_000,
             ms / 1_000 % 60

@@ -94,7 +94,7 @@ export async function open(browser, server, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1400, height: 900 }, permissions: ["microphone"], ...options });
   const page = await context.newPage();
   const problems = [];
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && problems.push(`${message.text()} ${message.location().url}`));
   page.on("pageerror", (error) => problems.push(String(error)));
   page.problems = problems;
   await page.goto(`${server.url}/console/`);
