@@ -23,6 +23,7 @@ mod gate;
 mod health;
 mod hub;
 mod keys;
+mod lately;
 mod live;
 mod login;
 mod messages;
@@ -55,10 +56,12 @@ use crate::recording::Archive;
 use crate::reload::{Edits, Keeper, Standing};
 use crate::session::Switchboard;
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
+use crate::store::{Row, Store, StoreError};
 use crate::tool::Tools;
+use figures::Figure;
 use gate::Gate;
 use hub::Hub;
+use lately::Lately;
 use page::Pages;
 
 pub use keys::OneTimeLink;
@@ -94,7 +97,9 @@ pub struct Console {
     hub: Hub,
     /// One for each open page that watches.
     watchers: Arc<Semaphore>,
-    remembered: Mutex<now::Remembered>,
+    /// The calls of all machines that run.
+    others: Lately<Vec<Row>>,
+    figures: Lately<Vec<Figure>>,
     began: Timestamp,
     /// Ends what goes on for long: the server drains.
     ending: CancellationToken,
@@ -136,7 +141,8 @@ impl Console {
             pages: Pages::new(),
             hub: Hub::default(),
             watchers: Arc::new(Semaphore::new(live::MAX_WATCHERS)),
-            remembered: Mutex::default(),
+            others: Lately::default(),
+            figures: Lately::default(),
             began: Timestamp::now(),
             ending,
         })

@@ -1,7 +1,7 @@
 //! *Now*: the calls in progress, one of them as it happens, and the last 24 hours.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -11,11 +11,11 @@ use minijinja::{Value, context};
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::Console;
 use super::conversation::{Item, items};
 use super::figures::{self, Figure};
 use super::shown::{clipped, dollars, length, moment, party, value};
 use super::visit::{Posted, Visit};
-use super::{Console, STORE_PATIENCE};
 use crate::id::CallSid;
 use crate::record::CallRecord;
 use crate::session::{Glance, LiveCall, Speaker, State as Doing};
@@ -29,7 +29,9 @@ const MOST_TURNS: usize = 200;
 const WORDS: usize = 160;
 /// How old what the store says about other machines may be.
 const OTHERS_AGE: Duration = Duration::from_secs(3);
-/// The same for the figures of the day.
+/// How long the list of calls waits for them.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(1);
+/// How old the figures of the day may be.
 const FIGURES_AGE: Duration = Duration::from_secs(20);
 
 /// A call in the list.
@@ -49,13 +51,6 @@ struct InProgress {
     cost: Option<String>,
     test: bool,
     elsewhere: bool,
-}
-
-/// What the store said lately.
-#[derive(Default)]
-pub struct Remembered {
-    others: Option<(Instant, Vec<Row>)>,
-    figures: Option<(Instant, Vec<Figure>)>,
 }
 
 /// The first page.
@@ -210,31 +205,18 @@ pub fn call_part(console: &Console, call: &CallSid, live: Option<&LiveCall>) -> 
     console.pages.part_or_error("_call_now.html", values)
 }
 
-/// The calls of all machines that run, as the store has them.
+/// The calls of all machines that run, as the store has them. Without an answer there are none: our own are shown at once.
 async fn others_of(console: &Console) -> Vec<Row> {
     let Some(store) = &console.store else { return Vec::new() };
-    let mut remembered = console.remembered.lock().await;
-    if let Some((at, rows)) = &remembered.others
-        && at.elapsed() < OTHERS_AGE
-    {
-        return rows.clone();
-    }
-    let found = timeout(STORE_PATIENCE, store.under_way(MOST as u32)).await;
-    let rows = found.ok().and_then(Result::ok).unwrap_or_default();
-    remembered.others = Some((Instant::now(), rows.clone()));
-    rows
+    let question = async {
+        let answer = timeout(OTHERS_PATIENCE, console.ask(store.under_way(MOST as u32))).await;
+        answer.unwrap_or_else(|late| Err(late.to_string()))
+    };
+    console.others.get(OTHERS_AGE, question).await.unwrap_or_default()
 }
 
 /// The figures of the day, or why there are none.
 async fn figures(console: &Console) -> Result<Vec<Figure>, String> {
-    let Some(store) = &console.store else { return Err("No records are kept.".to_owned()) };
-    let mut remembered = console.remembered.lock().await;
-    if let Some((at, figures)) = &remembered.figures
-        && at.elapsed() < FIGURES_AGE
-    {
-        return Ok(figures.clone());
-    }
-    let figures = console.ask(figures::read(store, Timestamp::now())).await?;
-    remembered.figures = Some((Instant::now(), figures.clone()));
-    Ok(figures)
+    let store = console.store()?;
+    console.figures.get(FIGURES_AGE, console.ask(figures::read(store, Timestamp::now()))).await
 }

@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use switchboard::assistant::plan::RecordPolicy;
 use switchboard::call::EndReason;
+use switchboard::phone::{Party, PhoneNumber};
+use switchboard::record::{Answering, Entry, Rang, RecordId, What};
+use switchboard::store::{self, Options, Place};
 use switchboard_simulator::caller::CallEnd;
 use switchboard_simulator::model::{ModelOptions, Reply, Script, Speech};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -600,6 +605,75 @@ async fn what_a_caller_says_is_text_on_every_page_and_can_be_erased() {
     assert_eq!((asks.status, inside.get(&href).await.status), (200, 200));
     assert_eq!(inside.post(&format!("{href}/erase"), "confirm=yes").await.status, 303);
     assert_eq!(inside.get(&href).await.status, 404);
+    harness.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_played_in_parts_by_those_with_a_session_and_goes_with_its_call() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [SETTINGS[0], SETTINGS[1], ("STATE_DIR", state.path().to_str().unwrap())];
+    let assistant = format!("{CLINIC}record: {{ audio: true }}\n");
+    let harness = Harness::keeping(&assistant, ModelOptions::default(), &settings).await;
+    let inside = Browser::in_console(&harness.server).await;
+    let phone = harness.dial(harness.phone());
+    phone.wait_until_playing_for(Duration::from_millis(10)).await;
+    phone.control().hang_up();
+    finished(phone).await;
+    let (href, page) = first_call(&inside).await;
+    let path = format!("{href}/recording.wav");
+    assert!(page.body.contains(&path), "{}", page.body);
+    let cookie = format!("Cookie: {}", inside.cookie);
+    let hear = async |session: Option<&String>, range: &str| {
+        let mut headers = vec![format!("Host: {}", inside.host), format!("Range: {range}")];
+        headers.extend(session.cloned());
+        ask(&inside.host, "GET", &path, &headers, "").await
+    };
+
+    assert_eq!(hear(None, "bytes=0-3").await.status, 401);
+    let part = hear(Some(&cookie), "bytes=0-3").await;
+    assert_eq!((part.status, part.body.as_str()), (206, "RIFF"));
+    assert_eq!((part.header("content-type"), part.header("content-length")), (Some("audio/wav"), Some("4")));
+    let size = part.header("content-range").and_then(|range| range.strip_prefix("bytes 0-3/")).unwrap();
+    let files: Vec<_> = std::fs::read_dir(state.path().join("recordings")).unwrap().collect();
+    let file = files[0].as_ref().unwrap().path();
+    assert_eq!(size, std::fs::metadata(&file).unwrap().len().to_string());
+    assert_eq!(hear(Some(&cookie), &format!("bytes={size}-")).await.status, 416);
+
+    assert_eq!(inside.post(&format!("{href}/erase"), "confirm=yes").await.status, 303);
+    assert_eq!(hear(Some(&cookie), "bytes=0-3").await.status, 404);
+    assert!(!file.exists());
+    harness.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_another_machine_is_shown_as_that() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [SETTINGS[0], SETTINGS[1], ("STATE_DIR", state.path().to_str().unwrap())];
+    let harness = Harness::keeping(CLINIC, ModelOptions::default(), &settings).await;
+    let inside = Browser::in_console(&harness.server).await;
+    // Another process with the same database.
+    let place = Place::Sqlite(state.path().join("switchboard.db"));
+    let (records, _, closer) = store::start(Options::new(place));
+    let (now, caller) = (Timestamp::now(), Party::Number(PhoneNumber::parse("+15550100007").unwrap()));
+    let sid = "CA000000000000000000000000000000e1";
+    let rang = Rang::new(sid, &caller, &caller, Answering::nobody(RecordPolicy::default()), now);
+    records.file(&RecordId::new(now, 1), Entry { at_ms: 0, what: What::Rang(rang) });
+    let shown = async {
+        loop {
+            let page = inside.get("/console/").await.body;
+            if page.contains("+15550100007") {
+                break page;
+            }
+        }
+    };
+    let page = timeout(PATIENCE, shown).await.expect("the call is shown");
+    assert!(page.contains("another machine") && !page.contains("/console/now/CA"), "{page}");
+    assert_eq!(
+        inside.post(&format!("/console/now/{sid}/end"), "").await.status,
+        404,
+        "it cannot be ended here"
+    );
+    closer.close(PATIENCE).await;
     harness.quit().await;
 }
 
